@@ -131,7 +131,7 @@ async def main(settings: Settings, drain: Drain) -> None:
             answering(
                 address(settings.listen),
                 lambda server: add_SolverServicer_to_server(solver, server),
-                token=settings.rpc_token,
+                settings=settings.rpc,
                 health=health,
                 drain=drain,
             )

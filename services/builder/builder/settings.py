@@ -12,6 +12,7 @@ from swell.concurrency.drain import DRAIN
 from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.registry.settings import RegistrySettings
+from swell.rpc.settings import ON_LOOPBACK, RpcSettings
 from swell.store.settings import RedisSettings, S3Settings
 
 BuildPlatform = Annotated[str, Meta(pattern=r"^linux/(amd64|arm64|arm)$")]
@@ -172,7 +173,7 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     """Public keys (PEM) of former signing keys, whose signatures stay valid."""
     build_where: Where = Where.HERE
     drain: timedelta = DRAIN
-    rpc_token: str = ""
+    rpc: RpcSettings = ON_LOOPBACK
     traces_url: str = ""
     operator_listen: str = "127.0.0.1:9192"
     log_level: str = "INFO"

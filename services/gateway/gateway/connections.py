@@ -36,8 +36,8 @@ async def open_connections(settings: Settings) -> AsyncIterator[Connections]:
         objects.connect(s3, s3.layers_bucket, ca_file) as layers,
         objects.connect(s3, s3.logs_bucket, ca_file) as logs,
         objects.connect(s3, s3.reports_bucket, ca_file) as reports,
-        connect(settings.registry_proxy, settings.rpc_token) as registry_proxy,
-        connect(settings.metrics, settings.rpc_token) as metrics,
-        connect(settings.builder, settings.rpc_token) as builder,
+        connect(settings.registry_proxy, settings.rpc) as registry_proxy,
+        connect(settings.metrics, settings.rpc) as metrics,
+        connect(settings.builder, settings.rpc) as builder,
     ):
         yield Connections(state, nats, layers, logs, reports, registry_proxy, metrics, builder)

@@ -14,6 +14,7 @@ from swell.concurrency.drain import DRAIN
 from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.net.reach import Reach
+from swell.rpc.settings import ON_LOOPBACK, RpcSettings
 from swell.store.settings import RedisSettings, S3Settings
 
 Limit = Annotated[str, Meta(pattern=PATTERN)]
@@ -143,7 +144,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     platform_silence: timedelta = timedelta(minutes=5)
     platform_lease: timedelta = timedelta(days=1)
     drain: timedelta = DRAIN
-    rpc_token: str = ""
+    rpc: RpcSettings = ON_LOOPBACK
     traces_url: str = ""
     trace_sampling: Annotated[float, Meta(ge=0, le=1)] = 0.01  # the part of the requests
     operator_listen: str = "127.0.0.1:9190"

@@ -53,7 +53,7 @@ async def main(settings: Settings, drain: Drain) -> None:
             answering(
                 address(settings.listen),
                 lambda server: add_CountersServicer_to_server(handler, server),
-                token=settings.rpc_token,
+                settings=settings.rpc,
                 health=health,
                 drain=drain,
             )

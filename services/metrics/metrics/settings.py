@@ -8,6 +8,7 @@ from msgspec import Struct
 from swell.concurrency.drain import DRAIN
 from swell.jobs.settings import NatsSettings
 from swell.log import Format
+from swell.rpc.settings import ON_LOOPBACK, RpcSettings
 from swell.store.settings import RedisSettings, S3Settings
 
 
@@ -18,7 +19,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ca_file: Path | None = None
     listen: str = "127.0.0.1:9104"
     drain: timedelta = DRAIN
-    rpc_token: str = ""
+    rpc: RpcSettings = ON_LOOPBACK
     traces_url: str = ""
     operator_listen: str = "127.0.0.1:9194"
     log_level: str = "INFO"

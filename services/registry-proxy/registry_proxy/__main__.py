@@ -108,7 +108,7 @@ async def main(settings: Settings, drain: Drain) -> None:
                 address(settings.listen),
                 lambda server: add_ImagesServicer_to_server(images, server),
                 lambda server: add_RegistriesServicer_to_server(registries, server),
-                token=settings.rpc_token,
+                settings=settings.rpc,
                 health=health,
                 drain=drain,
             )

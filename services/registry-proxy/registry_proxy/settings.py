@@ -10,6 +10,7 @@ from swell.concurrency.drain import DRAIN
 from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.registry.settings import RegistrySettings
+from swell.rpc.settings import ON_LOOPBACK, RpcSettings
 from swell.store.settings import RedisSettings, S3Settings
 
 
@@ -46,6 +47,6 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     pull_signing_key_file: Path | None = None  # signs augmented images
     connections_per_address: Annotated[int, Meta(ge=0)] = 4096  # to the data port; 0 is no limit
     drain: timedelta = DRAIN
-    rpc_token: str = ""
+    rpc: RpcSettings = ON_LOOPBACK
     log_level: str = "INFO"
     log_format: Format = Format.JSON

@@ -80,7 +80,7 @@ async def main(settings: Settings, drain: Drain) -> None:
             log.warning("images are not scanned", reason=problem)
             health = Health({"scans": [impossible(problem)]}, drain=drain)
             await opened.enter_async_context(
-                answering(address(settings.listen), token=settings.rpc_token, health=health, drain=drain)
+                answering(address(settings.listen), settings=settings.rpc, health=health, drain=drain)
             )
             operator.ready = health.ready
             await asyncio.Event().wait()
@@ -135,7 +135,7 @@ async def serve(
     await updates.check()
     health = Health({"scans": [redis_check(state), nats_check(nats), s3_check(store)]}, drain=drain)
     await opened.enter_async_context(
-        answering(address(settings.listen), token=settings.rpc_token, health=health, drain=drain)
+        answering(address(settings.listen), settings=settings.rpc, health=health, drain=drain)
     )
     operator.ready = health.ready
     log.info("scanner ready", tool=tool.name)

@@ -11,6 +11,7 @@ from swell.concurrency.drain import DRAIN
 from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.registry.settings import RegistrySettings
+from swell.rpc.settings import ON_LOOPBACK, RpcSettings
 from swell.store.settings import RedisSettings, S3Settings
 
 
@@ -69,6 +70,6 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     scan_database_limit: int = 8 << 30
     """The most bytes of a database, packed and unpacked."""
     drain: timedelta = DRAIN
-    rpc_token: str = ""
+    rpc: RpcSettings = ON_LOOPBACK
     log_level: str = "INFO"
     log_format: Format = Format.JSON

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,8 +15,10 @@ from swell.errors import Unavailable
 from swell.health import Check, Health
 from swell.rpc.channel import connect
 from swell.rpc.server import answering
+from swell.rpc.settings import RpcSettings
 from swell.serve import Address
 from swell_embedded.ports import Ports
+from tests.certificates import Certificates
 
 TOKEN = "0123456789abcdef" * 4
 
@@ -25,11 +28,11 @@ def where() -> Address:
     return Address("127.0.0.1", Ports.free().metrics)
 
 
-async def probe(*arguments: str, listen: str = "") -> tuple[int, str]:
+async def probe(*arguments: str, listen: str = "", **variables: str) -> tuple[int, str]:
     """The exit code of the probe, and what it printed to stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "swell.rpc.probe", *arguments),
-        env=os.environ | {"SWELL_LISTEN": listen},
+        env=os.environ | {"SWELL_LISTEN": listen} | variables,
         stderr=asyncio.subprocess.PIPE,
     )
     _, errors = await asyncio.wait_for(process.communicate(), 60)
@@ -38,9 +41,21 @@ async def probe(*arguments: str, listen: str = "") -> tuple[int, str]:
 
 async def test_a_serving_service_is_healthy(where: Address) -> None:
     """It needs no token, and finds the port where the service does."""
-    async with answering(where, token=TOKEN):
+    async with answering(where, settings=RpcSettings(token=TOKEN)):
         assert await probe(listen=f"0.0.0.0:{where.port}") == (0, "")
         assert await probe(str(where.port)) == (0, "")
+
+
+async def test_the_probe_uses_the_certificate_of_the_service(where: Address, tmp_path: Path) -> None:
+    """A port that answers callers with a certificate only."""
+    certificates = Certificates(tmp_path)
+    certificate, key = certificates.server
+    files = {"CA_FILE": certificates.ca_file, "CERTIFICATE_FILE": certificate, "CERTIFICATE_KEY_FILE": key}
+    settings = RpcSettings(**{name.lower(): path for name, path in files.items()})  # type: ignore[arg-type]
+    variables = {f"SWELL_RPC_{name}": str(path) for name, path in files.items()}
+    async with answering(where, settings=settings):
+        assert await probe(str(where.port), **variables) == (0, "")
+        assert (await probe(str(where.port)))[0] == 1
 
 
 async def test_a_service_that_is_not_there_is_not_healthy(where: Address) -> None:

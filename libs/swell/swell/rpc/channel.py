@@ -13,6 +13,7 @@ from swell.instruments import Durations, measured
 from swell.log import trace_headers
 from swell.rpc.errors import CODE, reraised
 from swell.rpc.replicas import Replicas
+from swell.rpc.settings import ON_LOOPBACK, RpcSettings
 from swell.spans import Kind, span
 
 AUTHORIZATION = "authorization"
@@ -59,22 +60,33 @@ class _SendToken(grpc.aio.UnaryUnaryClientInterceptor):
 
 
 @asynccontextmanager
-async def connect(address: str, token: str = "") -> AsyncIterator[grpc.aio.Channel]:
+async def connect(address: str, settings: RpcSettings = ON_LOOPBACK) -> AsyncIterator[grpc.aio.Channel]:
     """Open a channel to `host:port`, or to several, separated by commas; calls are spread over all their addresses.
 
     It connects at the first call, and again after a broken connection.
 
-    *token* is the shared secret of the services, if the called one requires it.
+    The certificate of the called service must be for the host of *address*.
+
+    Raises:
+        SettingsInvalid: a file of *settings* cannot be read.
     """
-    interceptors = [_SendToken(token)] if token else []
+    interceptors = [_SendToken(settings.token)] if settings.token else []
     async with AsyncExitStack() as opened:
         channels = [
             await opened.enter_async_context(
-                grpc.aio.insecure_channel(each.strip(), options=_OPTIONS, interceptors=interceptors)
+                channel_to(each.strip(), settings, options=_OPTIONS, interceptors=interceptors)
             )
             for each in address.split(",")
         ]
         yield channels[0] if len(channels) == 1 else cast(grpc.aio.Channel, Replicas(channels))
+
+
+def channel_to(address: str, settings: RpcSettings, **options: Any) -> grpc.aio.Channel:
+    """Return a channel, with TLS if *settings* have certificates; raises `SettingsInvalid`."""
+    if not settings.has_tls:
+        return grpc.aio.insecure_channel(address, **options)
+    authority, certificate, key = settings.files()
+    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(authority, key, certificate), **options)
 
 
 async def call(callee: str, method: Method[Q, A], request: Q, *, seconds: float) -> A:

@@ -55,12 +55,13 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
         try:
             sent = None
             while True:
+                is_last = self._drain.is_started
                 report = await self._health.report()
                 status = _Status.SERVING if request.service == LIVENESS else _status(report)
                 if status != sent:
                     yield _Status(status=status)
                     sent = status
-                if self._drain.is_started:
+                if is_last:
                     return
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._drain.started.wait(), WATCH_SECONDS)

@@ -1,7 +1,8 @@
 """`python -m swell.rpc.probe [PORT] [--liveness]`: exit with 0 if the service of this container is ready.
 
 Without PORT, the port of SWELL_LISTEN is asked. What does not work is printed. With `--liveness`, the exit code is 0
-while the process answers, whatever its backends do.
+while the process answers, whatever its backends do. With certificates (SWELL_RPC_CERTIFICATE_FILE), the probe uses
+those of the service.
 
 Source: gRPC health checking protocol, https://grpc.io/docs/guides/health-checking/
 """
@@ -11,15 +12,18 @@ import sys
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from msgspec import Struct
 
 from swell.rpc.health import LIVENESS, READINESS, REPORT
+from swell.rpc.settings import ON_LOOPBACK, RpcSettings
+from swell.settings import read
 
 SECONDS = 5.0
 
 
 def problem(port: int, service: str = READINESS) -> tuple[str, str]:
     """Ask the server on *port* of this machine; return why it is not serving (or an empty string), and its report."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with _channel_to(port) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in its stubs
         try:
             request = health_pb2.HealthCheckRequest(service=service)
@@ -29,6 +33,19 @@ def problem(port: int, service: str = READINESS) -> tuple[str, str]:
         report = str(dict(call.trailing_metadata() or ()).get(REPORT, ""))
     is_serving = answer.status == health_pb2.HealthCheckResponse.SERVING
     return "" if is_serving else f"the service on port {port} is not ready", report
+
+
+class _Settings(Struct, frozen=True, kw_only=True):
+    rpc: RpcSettings = ON_LOOPBACK
+
+
+def _channel_to(port: int) -> grpc.Channel:
+    """A channel with the certificate of the service, which must be for the name `localhost`, too."""
+    rpc = read(_Settings).rpc
+    if not rpc.has_tls:
+        return grpc.insecure_channel(f"127.0.0.1:{port}")
+    authority, certificate, key = rpc.files()
+    return grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(authority, key, certificate))
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from swell.net.addresses import is_loopback
 from swell.rpc.channel import AUTHORIZATION, MAX_MESSAGE
 from swell.rpc.errors import abort
 from swell.rpc.health import HealthServicer
+from swell.rpc.settings import ON_LOOPBACK, RpcSettings
 from swell.serve import Address
 from swell.settings import SettingsInvalid
 from swell.spans import Kind, span
@@ -51,7 +52,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 async def answering(
     where: Address,
     *register: Callable[[grpc.aio.Server], None],
-    token: str = "",
+    settings: RpcSettings = ON_LOOPBACK,
     health: Health | None = None,
     drain: Drain | None = None,
 ) -> AsyncIterator[None]:
@@ -60,17 +61,20 @@ async def answering(
     When *drain* starts, new calls are refused, so that clients connect to another replica; calls under way have its
     time to finish.
 
-    Callers must send *token*, the shared secret of the services, except for health checks. Only on loopback there may
-    be none: elsewhere, whoever reaches the port could read private images.
+    Callers must send the token of *settings*, except for health checks, and need a certificate of its authority. Only
+    on loopback both may be missing: elsewhere, everything that reaches the port could read private images.
 
     Raises:
-        SettingsInvalid: *where* is not on loopback, and *token* is empty or shorter than 32 characters.
+        SettingsInvalid: *where* is not on loopback, and there is neither a token nor a certificate; the token is
+            shorter than 32 characters; a file cannot be read.
         Unavailable: the port is in use.
     """
-    if len(token) < MIN_TOKEN and (token or not is_loopback(where.host)):
+    token = settings.token
+    if len(token) < MIN_TOKEN and (token or not (settings.has_tls or is_loopback(where.host))):
         raise SettingsInvalid(
             f"SWELL_RPC_TOKEN needs at least {MIN_TOKEN} characters, the same ones for all services, because "
-            f"{where.host} is not a loopback address: create it with 'openssl rand -hex 32'"
+            f"{where.host} is not a loopback address: create it with 'openssl rand -hex 32', or set SWELL_RPC_CA_FILE, "
+            "SWELL_RPC_CERTIFICATE_FILE and SWELL_RPC_CERTIFICATE_KEY_FILE"
         )
     server = grpc.aio.server(options=_OPTIONS, interceptors=[_RequireToken(token)] if token else [])
     drain = drain or Drain(GRACE)
@@ -78,7 +82,7 @@ async def answering(
     for add in register:
         add(server)
     try:
-        server.add_insecure_port(f"{where.host}:{where.port}")
+        _add_port(server, f"{where.host}:{where.port}", settings)
     except RuntimeError as error:
         raise Unavailable(f"cannot listen on {where.host}:{where.port}: {error}") from error
     await server.start()
@@ -88,6 +92,14 @@ async def answering(
             yield
     finally:
         await _stop(drain, server)
+
+
+def _add_port(server: grpc.aio.Server, address: str, settings: RpcSettings) -> None:
+    if not settings.has_tls:
+        server.add_insecure_port(address)
+        return
+    authority, certificate, key = settings.files()
+    server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)], authority, True))
 
 
 async def _stop_at(drain: Drain, server: grpc.aio.Server) -> None:
