@@ -31,13 +31,16 @@ scanners: .venv/ready ## compile syft and grype, which scan images; takes about 
 cosign: .venv/ready ## compile cosign, with which `make test-full` verifies signatures; takes about four minutes of CPU time, once
 	@deploy/cosign/build.sh $(BIN)/python
 
+trivy: .venv/ready ## compile trivy, with which `make test-full` tests the second scan tool; takes about eleven minutes of CPU time, once
+	@deploy/trivy/build.sh $(BIN)/python
+
 helm: .venv/ready ## compile helm and kustomize, which render the chart; takes about two minutes of CPU time, once
 	@deploy/helm/build.sh $(BIN)/python
 
 images: .venv/ready engine scanners ## build the images of the five services with docker, for docker-compose.yml
 	@deploy/images/build.sh $(BIN)/python
 
-.PHONY: cosign helm images scanners engine engine-or-without
+.PHONY: cosign helm images scanners trivy engine engine-or-without
 engine-or-without: .venv/ready
 	@umask 022; $(AS_OWNER) deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
 		"are built by buildah, if its version has no known escapes. Run 'make engine' to try again." >&2
@@ -46,7 +49,7 @@ test: check system-test engine scanners ## the tests that a change must pass: ch
 	$(BIN)/pytest tests/integration tests/conformance --ignore=tests/integration/builder -n 2
 	$(BIN)/pytest tests/integration/builder tests/e2e -n 2 --dist loadfile
 
-test-full: test cosign helm ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
+test-full: test cosign helm trivy ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
 	$(UNIT) --hypothesis-profile=thorough
 	$(BIN)/pytest -m full || [ $$? = 5 ]  # 5: no test is marked
 

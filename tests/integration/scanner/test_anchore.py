@@ -3,7 +3,9 @@
 from collections import deque
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from scanner.adapters.database import VulnerabilityDatabase
@@ -11,7 +13,7 @@ from scanner.adapters.programs import Programs
 from scanner.domain.failure import ScanFailure
 from scanner.tools.anchore import ENVIRONMENT, Anchore, GrypeUnpacker
 from scanner.tools.common import version_of
-from scanner.tools.protocol import ScanTool
+from scanner.tools.protocol import Sboms, ScanTool
 from swell.store.scans import ScanProblem
 
 from .conftest import PACKAGES, make_settings, write_layout
@@ -35,6 +37,15 @@ async def tool(
 
 class TestAnchore(ScanToolContract):
     """The contract, with the real programs."""
+
+    async def test_conda_packages_have_licence_archive_and_digest(self, sboms: Sboms) -> None:
+        """As the solver has written them into `conda-meta`."""
+        spdx: dict[str, Any] = msgspec.json.decode(sboms.spdx)
+
+        samtools = next(package for package in spdx["packages"] if package["name"] == "samtools")
+        assert samtools["licenseDeclared"] == "MIT"
+        assert samtools["checksums"] == [{"algorithm": "SHA256", "checksumValue": "b" * 64}]
+        assert samtools["downloadLocation"] == "https://conda.example/samtools.conda"
 
 
 async def test_programs_run_isolated(programs: Programs) -> None:

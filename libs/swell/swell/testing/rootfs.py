@@ -30,7 +30,11 @@ def debian(packages: Mapping[str, str], release: str = "12") -> Files:
         for name, version in packages.items()
     )
     names = f'PRETTY_NAME="Debian GNU/Linux {release}"\nNAME="Debian GNU/Linux"\nVERSION_ID="{release}"\nID=debian\n'
-    return {"etc/os-release": names.encode(), "var/lib/dpkg/status": status.encode()}
+    return {
+        "etc/os-release": names.encode(),
+        "etc/debian_version": f"{release}.1\n".encode(),
+        "var/lib/dpkg/status": status.encode(),
+    }
 
 
 def conda(prefix: str, name: str, version: str, **fields: Any) -> Files:

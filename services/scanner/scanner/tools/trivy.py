@@ -1,7 +1,7 @@
 """trivy lists packages and matches them.
 
 It refuses no old or damaged database by itself: `VulnerabilityDatabase` does. Its Conda cataloguer reads `conda-meta`
-below `envs/` alone, so use syft and grype for images with Conda packages in other folders.
+below `envs/` alone, and it knows no R packages, so use syft and grype for images with these.
 
 Source: trivy, https://trivy.dev/latest/docs/
 """
