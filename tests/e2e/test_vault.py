@@ -62,6 +62,7 @@ def requests(upstreams: Upstreams) -> dict[str, tuple[str, dict[str, Any]]]:
         "build": (SUBMIT, {"containerFile": encoded(f"FROM {private}\nLABEL by=vault\n")}),
         "copy": (SUBMIT, {"containerFile": encoded(f"FROM {public}\nCOPY --from={private} /bin/busybox /copied\n")}),
         "dry run": (SUBMIT, {"containerFile": encoded(f"FROM {private}\nLABEL by=dry\n"), "dryRun": True}),
+        "scan": (SUBMIT, {"containerImage": image_of(upstreams.basic, FORMS[1]), "scanMode": "async"}),
         "freeze": (
             SUBMIT,
             {"containerImage": private, "freeze": True, "buildRepository": f"{upstreams.basic}/frozen/by-vault"},
@@ -73,7 +74,7 @@ def requests(upstreams: Upstreams) -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["pull", "inspect", "include", "build", "copy", "dry run", "freeze", "mirror"])
+@pytest.mark.parametrize("kind", ["pull", "inspect", "include", "build", "copy", "dry run", "scan", "freeze", "mirror"])
 async def test_a_stored_credential_serves_its_owner_only(
     swell: Swell, upstreams: Upstreams, login: dict[str, str], kind: str
 ) -> None:
@@ -92,6 +93,8 @@ async def test_a_stored_credential_serves_its_owner_only(
         await mirrored(swell, answer.json["buildId"])
     elif (build_id := answer.json.get("buildId")) and kind != "dry run":
         assert (await swell.ended(build_id))["succeeded"], await swell.log(build_id)
+    elif kind == "scan":
+        await scanned(swell, answer.json["scanId"])
     elif kind in {"pull", "include"}:
         await pulled(swell, answer)
     for headers in ({}, other):
@@ -115,6 +118,17 @@ async def mirrored(swell: Swell, mirror_id: str) -> None:
 
     record = await until(ended, seconds=120)
     assert record["exitCode"] == 0, record
+
+
+async def scanned(swell: Swell, scan_id: str) -> None:
+    """Wait until the scan has ended, and check that the scanner could read the image."""
+
+    async def ended() -> dict[str, Any] | None:
+        _, record = await swell.get(f"/v1alpha1/scans/{scan_id}")
+        return record if record["status"] != "PENDING" else None
+
+    record = await until(ended, seconds=120)
+    assert record["status"] == "SUCCEEDED", record
 
 
 async def pulled(swell: Swell, answer: Answer) -> None:

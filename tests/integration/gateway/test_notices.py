@@ -27,7 +27,7 @@ from swell.jobs.publish import publish
 from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats
 from swell.store.settings import RedisSettings, S3Settings
-from tests.integration.gateway.receivers import (
+from tests.notice_receivers import (
     SMTP_PASSWORD,
     SMTP_USER,
     HttpReceiver,
