@@ -171,6 +171,7 @@ class Harness:
 
     def __init__(self) -> None:
         self.guess_limiter = GuessLimiter()
+        self.serves_anonymous = True
         self.identities: Identities = Nobody()
         self.accounts = Accounts({})
         self.keys = MemoryKeys()
@@ -226,7 +227,9 @@ class Harness:
             scan_requests(self.registry, self.builds),
         )
         pulls = Pulls(self.grants, KnownEnds(), self.images, UnlimitedPulls(), server_url, self.guess_limiter)
-        callers = Callers(Authenticator(self.identities, anonymous_access=True), ClientAddress(), self.guess_limiter)
+        callers = Callers(
+            Authenticator(self.identities, anonymous_access=self.serves_anonymous), ClientAddress(), self.guess_limiter
+        )
         queries = BuildQueries(
             self.grants,
             self.images,

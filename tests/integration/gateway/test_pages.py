@@ -336,3 +336,21 @@ async def test_a_wrong_key_form_is_explained(client: Client, harness: Harness, f
     login = {"Authorization": "Basic " + base64.b64encode(b"admin:secret").decode()}
     status, _, page = await sent(client, "/view/keys", form, **login)
     assert status == 400 and "This does not work yet" in page and "no keys yet" in page
+
+
+async def test_a_server_for_known_users_does_nothing_for_strangers(harness: Harness) -> None:
+    """Not even look a login up at a registry, or search the channels, which may be private."""
+    harness.serves_anonymous = False
+    harness.accepted.add("right")
+    login = {"userName": "ada", "password": "right", "registry": "quay.io"}
+    async for client in serving(harness):
+        answers = [
+            await client.ask("POST", "/v1alpha2/validate-creds", login),
+            await client.ask("POST", "/validate-creds", login),
+            await client.ask("POST", "/validate-creds", {"request": login}),
+            await client.ask("GET", "/view/inspect?image=ubuntu"),
+        ]
+        searches = [(await client.ask("GET", "/?q=sam")).body.decode(), (await sent(client, "/", "q=sam"))[2]]
+
+    assert [answer.status for answer in answers] == [401] * 4
+    assert not [page for page in searches if "sam-tools" in page]

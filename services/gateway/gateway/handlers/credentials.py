@@ -14,12 +14,14 @@ class CredentialsController(Controller):
     async def validate(
         self, request: HttpRequest, inspector: NamedDependency[Inspector], callers: NamedDependency[Callers]
     ) -> bool:
+        await callers.identify(request.scope)  # anonymous clients may not always send requests
         return await validated(request, await read(request, CredentialsRequest), inspector, callers)
 
     @post("/validate-creds", status_code=200, request_max_body_size=None)
     async def validate_legacy(
         self, request: HttpRequest, inspector: NamedDependency[Inspector], callers: NamedDependency[Callers]
     ) -> bool:
+        await callers.identify(request.scope)
         body = await read(request, LegacyCredentialsRequest)
         return await validated(request, body.request or body, inspector, callers)
 

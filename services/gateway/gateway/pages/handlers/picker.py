@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 
 from gateway.handlers.containers import Submissions
 from gateway.http.bodies import HttpRequest
+from gateway.http.caller import Callers
 from gateway.package_search import Found, PackageSearch
 from gateway.pages.forms import read_form
 from gateway.pages.handlers.answers import leading, show_form
@@ -18,14 +19,16 @@ LONGEST_QUERY = 60  # characters
 
 
 @get("/")
-async def picker(request: HttpRequest, package_search: NamedDependency[PackageSearch]) -> Response[str]:
+async def picker(
+    request: HttpRequest, package_search: NamedDependency[PackageSearch], callers: NamedDependency[Callers]
+) -> Response[str]:
     """The form. Without JavaScript, the search sends all of it, and `add` names the package to add to the list."""
     fields = {name: str(value) for name, value in request.query_params.items()}
     if added := fields.get("add"):
         version = fields.get(f"version {added}")
         line = f"{added}={version}" if version else added
         fields["packages"] = "\n".join(filter(None, (fields.get("packages", "").strip(), line)))
-    return await _show(fields, package_search)
+    return await _show(request, fields, package_search, callers)
 
 
 @post("/", request_max_body_size=None)  # `read_form` limits the size
@@ -33,6 +36,7 @@ async def submit_packages(
     request: HttpRequest,
     submissions: NamedDependency[Submissions],
     package_search: NamedDependency[PackageSearch],
+    callers: NamedDependency[Callers],
 ) -> Response[Any]:
     """Request the container, and lead to its page; or show the dry run, or what is wrong with the form."""
     fields = await read_form(request)
@@ -40,13 +44,17 @@ async def submit_packages(
     try:
         answer = await submissions.send(request.scope, packages_request(fields, dry_run=is_dry))
     except SwellError as error:
-        return await _show(fields, package_search, problem=error)
-    return await _show(fields, package_search, answer=answer) if is_dry else leading(request, answer)
+        return await _show(request, fields, package_search, callers, problem=error)
+    if is_dry:
+        return await _show(request, fields, package_search, callers, answer=answer)
+    return leading(request, answer)
 
 
 async def _show(
+    request: HttpRequest,
     fields: dict[str, str],
     package_search: PackageSearch,
+    callers: Callers,
     *,
     answer: ContainerAnswer | None = None,
     problem: SwellError | None = None,
@@ -55,6 +63,8 @@ async def _show(
     platform = next((platform for platform in PLATFORMS if platform in fields), PLATFORMS[0])
     found, search_problem = Found(), ""
     try:
+        if query:  # the channels may be private
+            await callers.identify(request.scope)
         found = await package_search.search(query, platform)
     except SwellError as error:
         search_problem = str(error)
