@@ -13,7 +13,7 @@ mounts, control groups and, optionally, network. When a command ends, its descen
 | `sandbox` | `Sandbox`: prepare it, run commands in it, read their output files |
 | `root` | the mount namespace: a root file system with an explicit list of contents |
 | `process` | commands in a PID namespace, which are killed with their descendants |
-| `lines` | output in lines of bounded length |
+| `lines`, `two_outputs` | output in lines of bounded length; standard error apart from standard output |
 | `cgroups` | limits for memory and processes |
 | `network`, `network_pool`, `forwarding` | a network that does not reach this machine's loopback |
 | `disk` | a limit for the disk usage of a directory |

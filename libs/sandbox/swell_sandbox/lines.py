@@ -1,6 +1,9 @@
 """Lines of a program's output, in bounded memory."""
 
 import re
+from collections.abc import Awaitable, Callable
+
+OnLine = Callable[[bytes], Awaitable[None]]
 
 LONGEST_PIECE = 16 * 1024
 

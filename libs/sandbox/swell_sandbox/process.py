@@ -12,12 +12,13 @@ import signal
 import sys
 from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from swell_sandbox import no_sync
-from swell_sandbox.lines import Lines, plain
+from swell_sandbox.lines import Lines, OnLine, plain
+from swell_sandbox.two_outputs import TwoOutputs
 
 _END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 _WITHOUT_SYNC = (sys.executable, "-I", "-S", no_sync.__file__)
@@ -27,8 +28,6 @@ _ENTER_CGROUPS = (
 )
 _CHUNK = 64 * 1024
 _END_WITHIN = 30.0
-
-OnLine = Callable[[bytes], Awaitable[None]]
 
 
 class Tail:
@@ -53,13 +52,14 @@ async def start(
     network: Path | None = None,
     cgroups: Sequence[Path] = (),
     is_synced: bool = True,
+    outputs: TwoOutputs | None = None,
 ) -> AsyncIterator[Process]:
     """Run *command* for the length of the block, then kill it with all its descendants.
 
     If not *is_synced*, fsync and similar calls succeed at once, for programs whose files do not outlive this machine.
 
     It runs in the namespaces *mount_namespace* (an open file) and *network*, if any, and in *cgroups*. `stdout` and
-    `stderr` are one pipe.
+    `stderr` are one pipe, or *outputs*.
 
     Raises:
         OSError: a program is missing.
@@ -76,10 +76,12 @@ async def start(
         *_OWN_PIDS,
         *command,
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stdout=outputs.write_stdout if outputs else asyncio.subprocess.PIPE,
+        stderr=outputs.write_stderr if outputs else asyncio.subprocess.STDOUT,
         env={**environment, **({"SANDBOX_CGROUPS": " ".join(map(str, cgroups))} if cgroups else {})},
     )
+    if outputs:
+        outputs.close_write_ends()
     try:
         yield process
     finally:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from swell_sandbox.process import OnLine, read_lines, start
+from swell_sandbox.lines import OnLine
+from swell_sandbox.process import read_lines, start
 from swell_sandbox.root import SCRATCH, Mount, open_root
+from swell_sandbox.two_outputs import TwoOutputs
 
 USER_IDS = 65536
 SECRET = "/proc/self/fd/3"  # noqa: S105  (a path)
@@ -122,10 +124,12 @@ class Sandbox(Struct, frozen=True, kw_only=True):
         mounts: tuple[Mount, ...] = (),
         secret: bytes | None = None,
         is_synced: bool = True,
+        outputs: TwoOutputs | None = None,
     ) -> AsyncIterator[Process]:
         """Run *command* for the length of the block, then kill it with all its descendants; otherwise as `run`.
 
-        If not *is_synced*, fsync and similar calls succeed at once, as in `swell_sandbox.no_sync`.
+        If not *is_synced*, fsync and similar calls succeed at once, as in `swell_sandbox.no_sync`. With *outputs*,
+        standard output and standard error go there, and not to `stdout` of the process.
         """
         if secret is not None:
             self._write_secret(secret)
@@ -142,6 +146,7 @@ class Sandbox(Struct, frozen=True, kw_only=True):
                 network=self.network,
                 cgroups=self.cgroups,
                 is_synced=is_synced,
+                outputs=outputs,
             ) as process:
                 yield process
         finally:

@@ -11,6 +11,7 @@ from swell.oci.digest import Digest, parse_digest
 from swell.store.records import Reason
 from swell_sandbox import Mount, Sandbox
 from swell_sandbox.process import read_lines
+from swell_sandbox.two_outputs import TwoOutputs
 
 _LONGEST_DIGEST = 200
 
@@ -23,18 +24,25 @@ async def execute(
     credentials: bytes | None = None,
     environment: Mapping[str, str] = {},
     mounts: tuple[Mount, ...] = (),
+    on_error: WriteLine | None = None,
 ) -> int:
     """Run *command* in *sandbox* with the auth file *credentials* and return its exit status. See `Sandbox.run`.
+
+    With *on_error*, it gets the lines of standard error, and *on_line* the others.
 
     Raises:
         BuildFailure: the machine cannot run it. Exceptions of *on_line* are passed on.
     """
     async with AsyncExitStack() as opened:
         with as_build_failure():
+            outputs = opened.enter_context(TwoOutputs()) if on_error else None
             process = await opened.enter_async_context(
-                sandbox.start(command, environment=environment, mounts=mounts, secret=credentials)
+                sandbox.start(command, environment=environment, mounts=mounts, secret=credentials, outputs=outputs)
             )
-        await read_lines(process, on_line)
+        if outputs and on_error:
+            await outputs.read_lines(on_line, on_error)
+        else:
+            await read_lines(process, on_line)
         return await process.wait()
 
 

@@ -36,12 +36,18 @@ _USERS = re.compile(
 )
 
 
+def begins_step(line: bytes) -> bool:
+    """Whether buildah says with *line* that a step begins."""
+    return bool(_BEGIN.match(line.decode(errors="replace")))
+
+
 def diagnose_build(
-    status: int, tail: Iterable[bytes], *, no_memory: bool = False, heredoc: bool = False
+    status: int, tail: Iterable[bytes], errors: Iterable[bytes] = (), *, no_memory: bool = False, heredoc: bool = False
 ) -> BuildFailure:
     """Return why `buildah build` failed.
 
-    *status* is its exit status and *tail* its last lines. *no_memory* says that the kernel killed a process for lack of
+    *status* is its exit status, *tail* are its last lines, and *errors* the last lines of standard error since the last
+    step began, which are among them. *no_memory* says that the kernel killed a process for lack of
     memory, *heredoc* that the container file has a here-document.
     """
     lines = [line.decode(errors="replace") for line in tail]
@@ -53,7 +59,8 @@ def diagnose_build(
         what = name_step(step["step"]) if step else "A process of the engine"
         return BuildFailure(Reason.MEMORY, f"{what} was killed for using too much memory.", KILLED)
     if step:
-        return _diagnose_step(step["step"], int(step["status"]), lines)
+        output = _output_of(line.decode(errors="replace") for line in errors) or _output_of(_of_last_step(lines))
+        return _diagnose_step(step["step"], int(step["status"]), lines, output)
     if heredoc and _HEREDOC.search(error):
         return BuildFailure(Reason.RECIPE, _NO_HEREDOCS, status)
     if _ENGINES.search(error):
@@ -85,7 +92,7 @@ def diagnose_push(status: int, tail: Iterable[bytes]) -> BuildFailure:
     return BuildFailure(Reason.PUSH, message, status, is_temporary=bool(_REGISTRY_FAILS.search(error)))
 
 
-def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:
+def _diagnose_step(step: str, status: int, lines: list[str], output: str) -> BuildFailure:
     what = name_step(step)
     if contains(lines, "container exited on killed") or status == KILLED:
         return BuildFailure(Reason.MEMORY, f"{what} was killed, most likely for using too much memory.", KILLED)
@@ -93,10 +100,14 @@ def _diagnose_step(step: str, status: int, lines: list[str]) -> BuildFailure:
         return BuildFailure(Reason.RECIPE, f"{what} is for a platform that this builder cannot run.", status)
     if contains(lines, "runc create failed") and not contains(lines, "exec: "):
         return BuildFailure(Reason.ENGINE, f"{what} could not be started by the engine.", status)
-    return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status, output=_output_of(lines))
+    return BuildFailure(Reason.RECIPE, f"{what} ended with exit status {status}.", status, output=output)
 
 
-def _output_of(lines: list[str]) -> str:
-    """Return the output of the last step in *lines*; buildah writes its standard output and error as one stream."""
+def _of_last_step(lines: list[str]) -> list[str]:
     begin = max((index + 1 for index, line in enumerate(lines) if _BEGIN.match(line)), default=0)
-    return "\n".join(line for line in lines[begin:] if not _OF_ENGINE.match(line))
+    return lines[begin:]
+
+
+def _output_of(lines: Iterable[str]) -> str:
+    """Return the *lines* of a step, without those of the engine; empty if they are blank."""
+    return "\n".join(line for line in lines if line.strip() and not _OF_ENGINE.match(line))

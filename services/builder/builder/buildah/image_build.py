@@ -1,13 +1,14 @@
 """One build with buildah in its sandbox: pull base images, build, push."""
 
 import fcntl
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from builder.adapters.auth_files import NO_CREDENTIALS, AuthFiles
 from builder.adapters.build_context import add, is_link, unpack
@@ -16,7 +17,7 @@ from builder.adapters.workspace import as_build_failure
 from builder.buildah import command_lines
 from builder.buildah.base_stores import BaseImages, Generation
 from builder.buildah.compression import Compression, choose
-from builder.buildah.failures import CacheProblem, diagnose_build, diagnose_cache, diagnose_push
+from builder.buildah.failures import CacheProblem, begins_step, diagnose_build, diagnose_cache, diagnose_push
 from builder.buildah.mounts import Version, check_mounts, has_flaws, has_mounts
 from builder.domain.base_images import base_images, final_image, references
 from builder.domain.failure import BuildFailure
@@ -33,12 +34,15 @@ from swell.oci.digest import Digest
 from swell.registry.principal import PUBLIC
 from swell.store.records import Reason
 from swell_sandbox import Sandbox, cgroups
-from swell_sandbox.lines import LONGEST_PIECE
+from swell_sandbox.lines import LONGEST_PIECE, plain
 from swell_sandbox.process import Tail
 
 
 class ImageBuild(Struct, frozen=True, kw_only=True):
-    """The build of `recipe` in `sandbox`; `output` passes lines to the log and stores the last ones."""
+    """The build of `recipe` in `sandbox`; `output` passes lines to the log and stores the last ones.
+
+    `errors` are the last lines of standard error of the current step, and of buildah.
+    """
 
     settings: EngineSettings
     sandbox: Sandbox
@@ -48,6 +52,7 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
     version: Version
     sifs: Sifs | None = None
     unpushed: UnpushedImages | None = None
+    errors: deque[bytes] = field(default_factory=partial(deque, maxlen=50))
 
     async def run(self, bases: BaseImages, generation: Generation) -> Digest:
         """Build and push the recipe with base images from *generation*; return the digest of the manifest."""
@@ -183,7 +188,7 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
             status = await self._build_with(pulls, reuse_steps=problem is CacheProblem.REFUSED)
         if status:
             killed, heredoc = cgroups.has_killed(self.sandbox.cgroups), parse(self.recipe.containerfile).has_heredoc
-            raise diagnose_build(status, self.output.lines, no_memory=killed, heredoc=heredoc)
+            raise diagnose_build(status, self.output.lines, self.errors, no_memory=killed, heredoc=heredoc)
 
     async def _cache_credentials(self, pulls: bytes, cache: str) -> bytes | None:
         """Return *pulls* with the credentials for *cache*; None if they are unavailable."""
@@ -210,10 +215,20 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
             reuse_steps=reuse_steps,
             proxies=settings.proxy_for_steps,
         )
-        return await execute(self.sandbox, command, self._write_build_line, credentials=credentials)
+        self.errors.clear()
+        return await execute(
+            self.sandbox, command, self._write_build_line, credentials=credentials, on_error=self._write_error
+        )
 
     async def _write_build_line(self, line: bytes) -> None:
+        if begins_step(line):
+            self.errors.clear()
         if not command_lines.is_about_platform(line):
+            await self.output(line)
+
+    async def _write_error(self, line: bytes) -> None:
+        if not command_lines.is_about_platform(line):
+            self.errors.append(plain(line))
             await self.output(line)
 
     async def _push(self, image_id: Digest) -> None:
