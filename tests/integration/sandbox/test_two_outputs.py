@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-import subprocess
 import sys
+from pathlib import Path
 
 from swell_sandbox.two_outputs import TwoOutputs
 
@@ -22,6 +22,15 @@ async def read(outputs: TwoOutputs) -> Said:
 
     async with asyncio.timeout(60):
         await outputs.read_lines(output, error)
+    return said
+
+
+async def said_by(outputs: TwoOutputs, *command: str) -> Said:
+    """All lines of a process that runs *command*."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=outputs.write_stdout, stderr=outputs.write_stderr)
+    outputs.close_write_ends()
+    said = await read(outputs)
+    assert await process.wait() == 0
     return said
 
 
@@ -46,12 +55,7 @@ async def test_lines_arrive_while_the_process_runs() -> None:
         os.write(2, b"end")
     """
     with TwoOutputs() as outputs:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program], stdout=outputs.write_stdout, stderr=outputs.write_stderr
-        )
-        outputs.close_write_ends()
-        said = await read(outputs)
-        process.wait()
+        said = await said_by(outputs, sys.executable, "-c", program)
 
     assert [line for stream, line in said if stream == "out"] == [b"first", b"part"]
     assert [line for stream, line in said if stream == "err"] == [b"error 0", b"error 1", b"error 2", b"end"]
@@ -61,10 +65,7 @@ async def test_much_output_is_read_whole() -> None:
     """More than a pipe holds, while the reader waits for something else."""
     with TwoOutputs() as outputs:
         command = "seq 1 200000; seq 1 50000 >&2"
-        process = subprocess.Popen(["sh", "-c", command], stdout=outputs.write_stdout, stderr=outputs.write_stderr)
-        outputs.close_write_ends()
-        said = await read(outputs)
-        process.wait()
+        said = await said_by(outputs, "sh", "-c", command)
 
     assert [line for stream, line in said if stream == "out"] == [b"%d" % number for number in range(1, 200001)]
     assert sum(stream == "err" for stream, _ in said) == 50000
@@ -72,9 +73,9 @@ async def test_much_output_is_read_whole() -> None:
 
 def test_nothing_stays_open() -> None:
     """A builder runs thousands of commands."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with TwoOutputs() as outputs:
         outputs.close_write_ends()
     with TwoOutputs():
         pass
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
