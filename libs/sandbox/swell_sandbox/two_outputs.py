@@ -1,4 +1,4 @@
-"""The standard output and the standard error of a process, told apart and yet in a reliable order."""
+"""The standard output and the standard error of a process: two pipes, and yet lines in a reliable order."""
 
 import asyncio
 import os

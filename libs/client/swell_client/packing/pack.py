@@ -14,8 +14,8 @@ from swell_client.packing.docker_ignore import DockerIgnore
 from swell_client.packing.tar import END, EntryType, headers, padding
 from swell_client.packing.walk import MAX_ENTRIES, Entry, tree
 
-CONTEXT_LIMIT = 7 << 20
-"""Bytes of a compressed context or layer: its base64 must fit into a request, which has at most 10 MiB."""
+CONTEXT_LIMIT = 17 << 20
+"""Bytes of a compressed context or layer: its base64 must fit into a request, which has at most 24 MiB."""
 UNPACKED_LIMIT = 1 << 30
 
 _PIECE = 1 << 20
