@@ -18,6 +18,7 @@ from tests.bench.builds import builds_on_layers, cached_build, trivial_build
 from tests.bench.fairness import fair_queue
 from tests.bench.growth import growth
 from tests.bench.herd import herd
+from tests.bench.identities import identified_pull, socket_lookup
 from tests.bench.lines import log_lines
 from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
 from tests.bench.mirrors import mirrors
@@ -46,6 +47,8 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "sign": signatures,
     "tag": manifest_by_tag,
     "digest": manifest_by_digest,
+    "identified": identified_pull,
+    "lookup": socket_lookup,
     "cold": cold_manifest,
     "herd": herd,
     "redirect": blob_redirect,

@@ -47,7 +47,7 @@ UPSTREAM = Bar(
 async def manifest_by_tag(place: Place) -> list[Result]:
     token = await place.token()
     async with open_registry(place) as registry:
-        loads = await _by_turns(place, place.path(registry, "manifests"), place.through(token, "manifests"))
+        loads = await by_turns(place, place.path(registry, "manifests"), place.through(token, "manifests"))
     tail = [Round(ours.p99 / 1000, peer.p50 / 1000) for peer, ours in loads]
     return [judge(BY_TAG, _rates(loads)), judge(TAIL, tail)]
 
@@ -56,7 +56,7 @@ async def manifest_by_digest(place: Place) -> list[Result]:
     token, digest = await place.token(), digest_of(await place.manifest(BASE))
     async with pull_through(place) as cache:
         peer = place.path(cache, "manifests", reference=digest)
-        loads = await _by_turns(place, peer, place.through(token, "manifests", reference=digest))
+        loads = await by_turns(place, peer, place.through(token, "manifests", reference=digest))
     return [judge(BY_DIGEST, _rates(loads))]
 
 
@@ -85,7 +85,7 @@ async def _ms(place: Place, url: str, headers: Mapping[str, str]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-async def _by_turns(place: Place, peer: str, ours: str) -> list[tuple[Load, Load]]:
+async def by_turns(place: Place, peer: str, ours: str) -> list[tuple[Load, Load]]:
     """Load the URLs *peer* and *ours* alternately, after both are warm and have returned equal bytes."""
     if await place.get(ours, ACCEPT) != await place.get(peer, ACCEPT):
         raise CannotMeasure("the two manifests differ")

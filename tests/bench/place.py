@@ -6,6 +6,7 @@ import tempfile
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from tests.e2e.environment import NO_LIMITS
 ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}
 BASE = "library/busybox"
 _TAG = "latest"
+KEY = "swell_the-key-of-the-benchmarks"
+"""An API key of the user `bench`."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -107,9 +110,11 @@ async def open_place(**more: str) -> AsyncIterator[Place]:
         allowed = f"localhost:{ports.registry},127.0.0.1"
         settings = {
             "SWELL_ALLOWED_HOSTS": allowed,
+            "SWELL_API_KEYS_FILE": f"{home}/keys.toml",
             "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels",
             "SWELL_SCAN_DATABASE_FILE": f"{home}/vulnerability.db",
         }
+        (home / "keys.toml").write_text(f'[[key]]\nhash = "{sha256(KEY.encode()).hexdigest()}"\nuser = "bench"\n')
         environment = clean_environment() | NO_LIMITS | settings | more
         stack = await opened.enter_async_context(open_stack(home / "stack", ports, environment=environment))
         nats = await opened.enter_async_context(connect(stack.env["SWELL_NATS_URL"], "bench"))
