@@ -179,7 +179,7 @@ async def open_backends(settings: Settings) -> AsyncIterator[Backends]:
     ):
         keyring = parse_auth_file(file.read_bytes(), own.may_push) if file else Keyring()
         registry = RegistryClient(
-            session, keyring, settings.insecure_registries, actions="pull,push", aws=AwsLogins(session, settings)
+            session, keyring, settings.insecure_registries, actions="pull,push,delete", aws=AwsLogins(session, settings)
         )
         buckets = {LOGS: logs, LAYERS: layers, REPORTS: reports}
         yield Backends(redis, nats, buckets, registry.acting_for(OPERATOR), own)

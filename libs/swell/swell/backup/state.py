@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from swell.backup.folder import RecordWriter
 from swell.errors import BadRequest
 from swell.store import keys
 from swell.store.redis import raw, text, translated
@@ -33,7 +32,11 @@ class StateRecord(Struct, frozen=True, array_like=True):
     values: list[bytes]
 
 
-async def dump(redis: Redis, writer: RecordWriter) -> None:
+class Writer(Protocol):
+    def write(self, record: StateRecord) -> None: ...
+
+
+async def dump(redis: Redis, writer: Writer) -> None:
     """Write all records; what changes meanwhile is written as it is before or afterwards."""
     cursor = 0
     with translated():
@@ -46,7 +49,7 @@ async def dump(redis: Redis, writer: RecordWriter) -> None:
                 return
 
 
-async def _dump_keys(redis: Redis, names: Sequence[bytes], writer: RecordWriter) -> None:
+async def _dump_keys(redis: Redis, names: Sequence[bytes], writer: Writer) -> None:
     async with redis.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.type(name)

@@ -174,6 +174,11 @@ def drained_worker(worker_id: str) -> str:
     return f"swell:drained-worker:{worker_id}"
 
 
+def garbage(kind: str) -> str:
+    """Sorted set: names of what was found unused; scores are the times when it was first found."""
+    return f"swell:garbage:{kind}"
+
+
 def image(token: str) -> str:
     """Hash: the documents of the image that *token* opens."""
     return f"swell:image:{token}"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 
 from cachetools import TTLCache
 
@@ -9,6 +10,7 @@ from swell.oci.digest import parse_digest
 from swell.store.blobs import Blobs
 
 _CACHE_SIZE, _CACHE_SECONDS = 100_000, 300  # digests; a lifecycle rule of the store may delete a layer later
+_RENEWED = timedelta(days=1)  # `swell.garbage` removes nothing that is younger than two days
 
 
 class BlobStore:
@@ -27,4 +29,6 @@ class BlobStore:
             return
         if await self._blobs.size(parse_digest(digest)) is None:
             await self._blobs.put(parse_digest(digest), content)
+        else:
+            await self._blobs.renew(parse_digest(digest), _RENEWED)
         self._stored[digest] = None

@@ -1,0 +1,1 @@
+"""Tests of `swell.garbage` with real backends."""
