@@ -23,6 +23,7 @@ from tests.bench.lines import log_lines
 from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
 from tests.bench.mirrors import mirrors
 from tests.bench.packages import conda_direct
+from tests.bench.pages import page_first_byte
 from tests.bench.place import Place, open_place
 from tests.bench.polls import status
 from tests.bench.process import CannotMeasure
@@ -59,6 +60,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "layer": augmentation_with_layer,
     "status": status,
     "watch": watched_build,
+    "page": page_first_byte,
     "mirror": mirrors,
     "start": second_start,
     "command": starts,

@@ -2,17 +2,19 @@
 
 import base64
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import bcrypt
 import pytest
+from msgspec import structs
 
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.domain.quota import Quota
 from swell.net.http import listening
 from swell.serve import Address
+from swell.store.logs import LoggedStep
 from swell.store.records import Signing, SigningState
 from swell_embedded.ports import Ports
 from tests.integration.gateway.harness import Client, Harness
@@ -354,3 +356,22 @@ async def test_a_server_for_known_users_does_nothing_for_strangers(harness: Harn
 
     assert [answer.status for answer in answers] == [401] * 4
     assert not [page for page in searches if "sam-tools" in page]
+
+
+async def test_many_readers_of_an_ended_build_read_its_files_once(client: Client, harness: Harness) -> None:
+    """Soon after the end, signatures and steps may still arrive, so nothing is cached then."""
+    reads = list[str]()
+
+    class Counted(type(harness.logs)):  # type: ignore[misc]
+        async def steps(self, build_id: str, attempt: int) -> tuple[LoggedStep, ...]:
+            reads.append(build_id)
+            return ()
+
+    harness.logs.__class__ = Counted
+    now = datetime.now(UTC)
+    for recipe, finished, count in (("FROM a:1\n", now, 3), ("FROM b:1\n", now - timedelta(minutes=5), 1)):
+        build_id = (await building(client, recipe))["buildId"]
+        await harness.builds.finish(build_id, structs.replace(ended(succeeded=True), finished=finished))
+        for _ in range(3):
+            assert (await client.get(f"/view/builds/{build_id}")).status == 200
+        assert reads.count(build_id) == count

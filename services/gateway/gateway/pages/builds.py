@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing, suppress
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Protocol
 
+from cachetools import TTLCache
 from markupsafe import Markup
 from msgspec import Struct
 
@@ -24,6 +26,11 @@ MOST_LOG = 24 << 10
 """Bytes of a log that are in the page itself; scripts and downloads have all of it."""
 MOST_LOCK = 2 << 20
 """Bytes of a lock file that is compared with another one."""
+
+MOST_CACHED, RUNNING_SECONDS, ENDED_SECONDS = 128, 1, 10
+"""Pages of builds that many people open at the same time read their parts once; at most about 6 MiB."""
+SETTLED = timedelta(seconds=15)
+"""After this time, the log, the steps and usually the signatures of a build are stored."""
 
 
 class Logs(Protocol):
@@ -51,6 +58,16 @@ class Difference(Struct, frozen=True):
     packages: tuple[Change, ...] = ()
 
 
+class EndedParts(NamedTuple):
+    """What is read from the object store about a build that has ended."""
+
+    log: Log
+    bars: tuple[Bar, ...]
+    attestations: frozenset[Attestation]
+    has_lock: bool
+    difference: Difference | None
+
+
 class BuildView(Struct, frozen=True, kw_only=True):
     """`state` is `queued`, `running`, `succeeded`, `failed` or `cancelled`."""
 
@@ -74,6 +91,8 @@ class BuildPages:
         self._queries = queries
         self._builds = builds
         self._logs = logs
+        self._running: TTLCache[str, Log] = TTLCache(MOST_CACHED, RUNNING_SECONDS)
+        self._ended: TTLCache[str, EndedParts] = TTLCache(MOST_CACHED, ENDED_SECONDS)
 
     async def build(self, build_id: str, *, with_log: bool = True, with_others: bool = True) -> BuildView:
         """What the page of *build_id* shows, *with_others*: the build of the same inputs before; raises `NotFound`."""
@@ -81,27 +100,42 @@ class BuildPages:
         build = await self._builds.get(build_id)
         if build is None:
             raise NotFound(f"the record of {build_id} has expired")
-        log = await log_start(self._queries.log_of(build)) if with_log else Log()
         result = build.result
         if result is None:
+            log = await self._running_log(build) if with_log else Log()
             return BuildView(record=record, state=state_of(build, record.queue_position), log=log)
-        steps, attestations, has_lock, difference = await asyncio.gather(
-            self._steps(build_id, result),
-            self._attestations(build_id),
-            self._has_lock(build_id),
-            self._difference(record) if with_others else _nothing(),
-        )
+        parts = await self._ended_parts(build, result, record if with_others else None)
         return BuildView(
             record=record,
             state=state_of(build, None),
             message=result.message,
             explanation=None if result.succeeded else explain(result.reason),
-            bars=steps,
-            log=log,
-            has_lock=has_lock,
-            attestations=attestations,
-            difference=difference,
+            bars=parts.bars,
+            log=parts.log,
+            has_lock=parts.has_lock,
+            attestations=parts.attestations,
+            difference=parts.difference,
         )
+
+    async def _running_log(self, build: Build) -> Log:
+        if (log := self._running.get(build.id)) is None:
+            log = self._running[build.id] = await log_start(self._queries.log_of(build))
+        return log
+
+    async def _ended_parts(self, build: Build, result: BuildResult, record: BuildRecord | None) -> EndedParts:
+        """What *build* has left; with the *record*, also the difference to the build before."""
+        if (parts := self._ended.get(build.id)) is None:
+            read = await asyncio.gather(
+                log_start(self._queries.log_of(build)),
+                self._steps(build.id, result),
+                self._attestations(build.id),
+                self._has_lock(build.id),
+                self._difference(record) if record else _nothing(),
+            )
+            parts = EndedParts(*read)
+            if datetime.now(UTC) - result.finished > SETTLED:
+                self._ended[build.id] = parts
+        return parts
 
     async def _steps(self, build_id: str, result: BuildResult) -> tuple[Bar, ...]:
         with suppress(Unavailable):
