@@ -64,6 +64,8 @@ async def test_an_image_is_scanned(swell: Swell, image: str) -> None:
     path = f"/v1alpha1/scans/{answer['scanId']}"
     spdx, cyclonedx = [json.loads(await swell.bytes(f"{path}/{name}")) for name in ("spdx", "cyclonedx")]
     assert {"libdemo", "tiny", "samtools"} <= {package["name"] for package in spdx["packages"]}
+    again = await swell.submit(containerImage=answer["targetImage"].removeprefix("oras://"), scanMode="async")
+    assert again["scanId"] == answer["scanId"]
     assert "pkg:conda/samtools@1.17" in json.dumps(cyclonedx)
     assert json.loads(await swell.bytes(f"{path}/report"))["descriptor"]["name"] == "grype"
     assert b"3 packages" in await swell.bytes(f"{path}/logs")
@@ -105,6 +107,26 @@ async def test_a_built_image_is_scanned_after_its_build(swell: Swell, image: str
     assert (record["buildId"], record["packages"]) == (answer["buildId"], 3)
     _, built = await swell.get(f"/v1alpha1/builds/{answer['buildId']}")
     assert built["scanId"] == answer["scanId"] and record["platforms"][0]["digest"] == built["digest"]
+
+
+async def test_a_sif_file_is_scanned(swell: Swell, upstreams: Upstreams, image: str) -> None:
+    """A required scan of it decides, as of an image."""
+    answer = await swell.build(
+        f"FROM {image}\nENV BUILT=sif\n",
+        format="sif",
+        freeze=True,
+        buildRepository=f"{upstreams.basic}/sif",
+        scanMode="required",
+        scanLevels=["LOW", "HIGH"],
+    )
+
+    status = await done(swell, answer["requestId"])
+
+    record = await ended(swell, answer["scanId"])
+    assert (record["status"], record["packages"], record["counts"]) == ("SUCCEEDED", 3, {"HIGH": 1, "LOW": 1})
+    assert status["succeeded"] is True
+    spdx = json.loads(await swell.bytes(f"/v1alpha1/scans/{answer['scanId']}/spdx"))
+    assert {"libdemo", "tiny", "samtools"} <= {package["name"] for package in spdx["packages"]}
 
 
 async def test_a_mirror_is_scanned_after_its_copy(swell: Swell, upstreams: Upstreams, image: str) -> None:

@@ -51,7 +51,7 @@ class Images(Protocol):
         """Return the images of *platforms*, or of all platforms of an index if empty; each digest once."""
 
     def layout(self, image: PlatformImage, principal: Principal) -> AbstractAsyncContextManager[Path]:
-        """Download an image; yield the folder of an OCI image layout with it alone. Every blob is verified."""
+        """Download an image; yield the folder of an OCI image layout with it alone, or of a SIF file; all verified."""
 
 
 class Reports(Protocol):

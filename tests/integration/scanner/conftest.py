@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from builder.sif.format import Kind, Part, head_of
 from scanner.adapters.programs import Programs
 from scanner.settings import Settings
 from scanner.tools.anchore import find_programs
+from scanner.tools.protocol import SIF_FILE
 from swell.jobs.settings import NatsSettings
+from swell.oci.digest import digest_of
 from swell.store.settings import RedisSettings, S3Settings
 from swell.testing import rootfs
 from swell.testing.vulnerabilities import Vulnerability, write_database
@@ -82,6 +86,21 @@ def write_layout(folder: Path, files: rootfs.Files) -> Path:
     (folder / "index.json").write_text(json.dumps(index))
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return folder
+
+
+def write_sif(folder: Path, files: rootfs.Files) -> Path:
+    """A folder with a SIF file of *files*."""
+    root, squashfs, layout = folder / "root", folder / "squashfs", folder / "layout"
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    subprocess.run(("mksquashfs", root, squashfs, "-all-root", "-quiet", "-no-progress"), check=True)
+    content = squashfs.read_bytes()
+    part = Part(kind=Kind.PARTITION, name="squashfs", size=len(content), digest=digest_of(content))
+    head = head_of([part], "amd64")
+    layout.mkdir(mode=0o755)
+    (layout / SIF_FILE).write_bytes(head.content.ljust(head.offsets[0], b"\0") + content)
+    return layout
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from scanner.tools.common import version_of
 from scanner.tools.protocol import Sboms, ScanTool
 from swell.store.scans import ScanProblem
 
-from .conftest import PACKAGES, make_settings, write_layout
+from .conftest import PACKAGES, make_settings, write_layout, write_sif
 from .contract import ScanToolContract, sboms
 
 __all__ = ["sboms"]
@@ -46,6 +46,18 @@ class TestAnchore(ScanToolContract):
         assert samtools["licenseDeclared"] == "MIT"
         assert samtools["checksums"] == [{"algorithm": "SHA256", "checksumValue": "b" * 64}]
         assert samtools["downloadLocation"] == "https://conda.example/samtools.conda"
+
+
+async def test_a_sif_file_is_read_like_an_image(tool: ScanTool, sboms: Sboms, tmp_path: Path) -> None:
+    """Apptainer's format: the same packages, with the same findings."""
+    layout = write_sif(tmp_path, PACKAGES)
+
+    found = await tool.catalogue(layout, "sha256:1234")
+
+    assert found.packages == sboms.packages
+    assert {each.id for each in (await tool.match(found.native)).findings} == {
+        each.id for each in (await tool.match(sboms.native)).findings
+    }
 
 
 async def test_programs_run_isolated(programs: Programs) -> None:

@@ -20,6 +20,13 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 OCI_ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 OCI_TAR_LAYER = "application/vnd.oci.image.layer.v1.tar"
 
+SIF_CONFIG = "application/vnd.sylabs.sif.config.v1+json"
+SIF_LAYER = "application/vnd.sylabs.sif.layer.v1.sif"
+"""The types that `singularity push` and `apptainer push` use for a SIF file, the only layer of its manifest.
+
+Source: https://github.com/apptainer/apptainer/blob/main/internal/pkg/client/oras/oras.go
+"""
+
 SCHEMA_1 = frozenset(
     {
         "application/vnd.docker.distribution.manifest.v1+json",

@@ -19,8 +19,6 @@ from builder.domain.failure import BuildFailure
 from swell.oci.digest import Digest
 from swell.store.records import Reason
 
-CONFIG_TYPE = "application/vnd.sylabs.sif.config.v1+json"
-LAYER_TYPE = "application/vnd.sylabs.sif.layer.v1.sif"
 FILE_NAME = "image.sif"
 
 _LAUNCH = b"#!/usr/bin/env run-singularity\n"

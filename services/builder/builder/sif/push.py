@@ -18,14 +18,14 @@ from builder.adapters.workspace import as_build_failure
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe
 from builder.sif.failures import diagnose_sif
-from builder.sif.format import CONFIG_TYPE, FILE_NAME, LAYER_TYPE
+from builder.sif.format import FILE_NAME
 from builder.sif.layout import open_plain
 from builder.sif.squash import Order
 from swell.disk import digest_of_file
 from swell.jobs.messages import Definition
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
-from swell.oci.media_types import OCI_MANIFEST
+from swell.oci.media_types import OCI_MANIFEST, SIF_CONFIG, SIF_LAYER
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.push import RegistryPush
 from swell.store.records import Reason
@@ -93,7 +93,7 @@ class Sifs:
         await registry.blob(image, config, _CONFIG)
         await registry.blob(image, digest, path)
         layer = {
-            "mediaType": LAYER_TYPE,
+            "mediaType": SIF_LAYER,
             "digest": digest,
             "size": path.stat().st_size,
             "annotations": {"org.opencontainers.image.title": FILE_NAME},
@@ -101,7 +101,7 @@ class Sifs:
         fields = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": CONFIG_TYPE, "digest": config, "size": len(_CONFIG)},
+            "config": {"mediaType": SIF_CONFIG, "digest": config, "size": len(_CONFIG)},
             "layers": [layer],
         }
         return await registry.document(image, Document(OCI_MANIFEST, msgspec.json.encode(fields)))

@@ -10,7 +10,7 @@ from gateway.domain.identity import Caller, queue_of
 from gateway.submit.request import BuildRequest
 from gateway.submit.start_result import StartResult
 from swell.api.containers import ScanMode
-from swell.errors import BadRequest, NotSupported, SwellError, TooManyRequests
+from swell.errors import NotSupported, SwellError, TooManyRequests
 from swell.jobs.messages import ScanJob
 from swell.log import log
 from swell.naming.build_id import hash_of
@@ -104,7 +104,6 @@ class ScanRequests:
         Raises:
             NotSupported: the scan is required, and there is no scanner.
             TooManyRequests: the scan is required, and *caller* has reached the limit.
-            BadRequest: the scan is required, and SIF files are not scanned.
         """
         mode = request.scan_mode
         if mode is None:
@@ -114,10 +113,6 @@ class ScanRequests:
             mode = ScanMode.ASYNC
         if mode is ScanMode.NONE or request.dry_run:
             return ScanPlan()
-        if request.sif:
-            if mode is ScanMode.REQUIRED:
-                raise BadRequest("scanMode required: SIF files are not scanned; request the image without format sif")
-            return ScanPlan(warnings=("The image is not scanned: SIF files are not scanned.",))
         if not await self._scanners.are_running():
             if mode is ScanMode.REQUIRED:
                 raise NotSupported(f"scanMode required: {NO_SCANNER}")

@@ -1,4 +1,4 @@
-"""Reads images from their registries, through the outbound guard, and writes them as OCI image layouts.
+"""Reads images from their registries, through the outbound guard, and writes them as OCI image layouts or SIF files.
 
 Source: OCI image-spec, "Image Layout Specification",
 https://github.com/opencontainers/image-spec/blob/main/image-layout.md
@@ -13,6 +13,7 @@ import msgspec
 
 from scanner.domain.failure import ScanFailure
 from scanner.scan import PlatformImage
+from scanner.tools.protocol import SIF_FILE
 from swell.disk import in_thread
 from swell.errors import (
     ManifestInvalid,
@@ -24,6 +25,7 @@ from swell.errors import (
 )
 from swell.oci.descriptor import Descriptor
 from swell.oci.document import Document
+from swell.oci.media_types import SIF_LAYER
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
@@ -37,6 +39,7 @@ from swell_sandbox.workspace import remove
 CONFIG_BYTES = 8 << 20
 MAX_PLATFORMS, MAX_LAYERS, MAX_DEPTH, MAX_DOCUMENTS = 16, 1000, 3, 64
 _AT_ONCE = 3  # downloads
+_ANY_SIF = "linux/amd64"  # the platform of a SIF file whose request names none: its manifest does not have it
 
 
 class RegistryImages:
@@ -51,6 +54,8 @@ class RegistryImages:
         client = self._client.acting_for(principal)
         with _failures(image):
             document = await _document(client, image)
+            if is_sif(document):
+                return [PlatformImage(next(iter(platforms), _ANY_SIF), image.at(document.digest), document)]
             if not document.is_index:
                 config = await _config(client, image, document)
                 return [PlatformImage(_platform_of(config.fields, platforms), image.at(document.digest), document)]
@@ -74,10 +79,22 @@ class RegistryImages:
         folder = new_directory(self._workspace, "layout.")
         try:
             folder.chmod(0o755)
-            await self._download(image, principal, folder)
+            if is_sif(image.manifest):
+                await self._download_sif(image, principal, folder)
+            else:
+                await self._download(image, principal, folder)
             yield folder
         finally:
             await in_thread(remove, folder)
+
+    async def _download_sif(self, image: PlatformImage, principal: Principal, folder: Path) -> None:
+        (blob,) = image.manifest.layers
+        with _failures(image.reference):
+            if blob.size > self._limit:
+                message = f"{image.reference} has more than the {self._limit} bytes that this server scans."
+                raise ScanFailure(ScanProblem.IMAGE, message)
+            client = self._client.acting_for(principal)
+            await download_blob(client, image.reference, blob, folder / SIF_FILE, self._limit)
 
     async def _download(self, image: PlatformImage, principal: Principal, folder: Path) -> None:
         client, manifest = self._client.acting_for(principal), image.manifest
@@ -103,6 +120,11 @@ class RegistryImages:
             except ExceptionGroup as group:
                 raise group.exceptions[0] from group
             _write_documents(folder, manifest)
+
+
+def is_sif(document: Document) -> bool:
+    """Whether *document* is the manifest of a SIF file."""
+    return document.is_manifest and [layer.media_type for layer in document.layers] == [SIF_LAYER]
 
 
 def _write_documents(folder: Path, manifest: Document) -> None:

@@ -17,7 +17,7 @@ from scanner.domain import findings as rules
 from scanner.domain.failure import ScanFailure
 from scanner.domain.sbom import count_packages, with_conda_archives, with_conda_urls
 from scanner.tools.common import check_status, not_importable, text_of, url_of
-from scanner.tools.protocol import DatabaseState, Match, Sboms
+from scanner.tools.protocol import SIF_FILE, DatabaseState, Match, Sboms
 from swell import programs as installed
 from swell.disk import in_thread
 from swell.store.scans import DatabaseInfo, Finding, ScanProblem
@@ -56,7 +56,9 @@ class Anchore:
     async def catalogue(self, layout: Path, name: str) -> Sboms:
         lines: deque[str] = deque(maxlen=100)
         async with self._programs.scratch(lines) as scratch:
-            listing = (_SYFT, "scan", f"oci-dir:{_IMAGE}", "--select-catalogers", _CATALOGUERS, "--source-name", name)
+            is_sif = (layout / SIF_FILE).is_file()
+            source = f"singularity:{_IMAGE}/{SIF_FILE}" if is_sif else f"oci-dir:{_IMAGE}"
+            listing = (_SYFT, "scan", source, "--select-catalogers", _CATALOGUERS, "--source-name", name)
             output = ("--output", f"syft-json={WORK}/syft.json")
             status, last = await scratch.run((*listing, *output), (self._syft, Mount(layout, _IMAGE)), ENVIRONMENT)
             check_status("syft", status, last)

@@ -9,6 +9,8 @@ from msgspec import Struct
 
 from swell.store.scans import DatabaseInfo, Finding
 
+SIF_FILE = "image.sif"
+
 
 class Sboms(Struct, frozen=True, kw_only=True):
     """The SBOM of an image: `native` in the tool's format, from which it is matched again; and two for people.
@@ -61,7 +63,10 @@ class ScanTool(Protocol):
     """SBOMs of one family are never matched by another one: that loses findings."""
 
     async def catalogue(self, layout: Path, name: str) -> Sboms:
-        """List the packages of the one image in the OCI image layout *layout*; *name* names it in the SBOMs."""
+        """List the packages of the one image in the OCI image layout *layout*; *name* names it in the SBOMs.
+
+        If *layout* has a file `SIF_FILE`, it is the image.
+        """
 
     def count_packages(self, sbom: bytes) -> int:
         """Return the number of packages in an SBOM that `catalogue` returned."""

@@ -17,7 +17,7 @@ from scanner.adapters.programs import WORK, Programs, Scratch
 from scanner.domain import findings as rules
 from scanner.domain.failure import ScanFailure
 from scanner.tools.common import check_status, not_importable, text_of, url_of
-from scanner.tools.protocol import DatabaseState, Match, Sboms
+from scanner.tools.protocol import SIF_FILE, DatabaseState, Match, Sboms
 from swell.disk import in_thread
 from swell.store.scans import DatabaseInfo, Finding, ScanProblem
 from swell_sandbox import SCRATCH, Mount
@@ -48,6 +48,8 @@ class Trivy:
         self.name = name
 
     async def catalogue(self, layout: Path, name: str) -> Sboms:  # noqa: ARG002  (trivy names SBOMs itself)
+        if (layout / SIF_FILE).is_file():
+            raise ScanFailure(ScanProblem.TOOL, "trivy cannot read SIF files; syft can (SWELL_SCAN_TOOL=anchore).")
         mounts = self._trivy, Mount(layout, _IMAGE)
         async with self._programs.scratch() as scratch:
             for form, file in (("cyclonedx", "cyclonedx.json"), ("spdx-json", "spdx.json")):

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from gateway.scans.queries import record_of
 from gateway.scans.request import ScanRequest, ScanRequests, fingerprint
 from gateway.submit.submit import ContainerRequests
-from swell.errors import BadRequest, NotSupported, TooManyRequests
+from swell.errors import NotSupported, TooManyRequests
 from swell.oci.digest import Digest, digest_of
 from swell.oci.reference import parse_reference
 from swell.registry.principal import PUBLIC, limited_to
@@ -169,13 +169,16 @@ async def test_scans_are_limited(container_requests: ContainerRequests, scan_lim
         await container_requests.submit(asking("required"), CALLER)
 
 
-async def test_sif_files_are_not_scanned(container_requests: ContainerRequests) -> None:
-    """The answer says so; a required scan is refused."""
+async def test_a_sif_file_is_scanned_after_its_build(
+    container_requests: ContainerRequests, scans: MemoryScans, scan_queue: ScanQueue
+) -> None:
+    """Like an image; the record names it without the scheme of ORAS."""
     sif = {"container_file": RECIPE, "format": "sif", "freeze": True, "build_repository": "quay.io/me/sif"}
-    with pytest.raises(BadRequest, match="SIF files are not scanned"):
-        await container_requests.submit(asking("required", **sif), CALLER)
+    answer = await container_requests.submit(asking("required", **sif), CALLER)
+    scan = await scans.get(str(answer.scan_id))
 
-    assert "SIF" in (await container_requests.submit(asking("async", **sif), CALLER)).warnings[0]
+    assert scan and scan.submission.image.startswith("quay.io/me/sif:") and scan.submission.build_id == answer.build_id
+    assert scan_queue.jobs == []
 
 
 async def test_a_dry_run_scans_nothing(container_requests: ContainerRequests, scan_queue: ScanQueue) -> None:
