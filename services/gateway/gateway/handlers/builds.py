@@ -21,7 +21,7 @@ from gateway.domain.record_access import Resource
 from gateway.http.bodies import HttpRequest, read_body
 from gateway.http.caller import Callers
 from gateway.http.event_stream import EventStream, accepts_events
-from gateway.http.read_guard import reads
+from gateway.http.read_guard import reads, while_allowed
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest
 from swell.api.lenient import decode
 from swell.store.attestations import Attestation
@@ -156,7 +156,9 @@ async def event_response(request: HttpRequest, build_id: str, log_events: LogEve
     """The log as events; 204 for a client that has the last event, which stops a browser from reconnecting."""
     after = parse_position(request.headers.get("last-event-id", ""))
     events = await log_events.stream(build_id, after)
-    return Response(None, status_code=204) if events is None else EventStream(await started(events))
+    if events is None:
+        return Response(None, status_code=204)
+    return EventStream(await started(while_allowed(request, events)))
 
 
 async def cancel_scope(

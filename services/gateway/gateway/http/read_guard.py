@@ -1,8 +1,11 @@
 """The guard of the handlers that return records: each handler names its row of the table with `reads`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from time import monotonic
 from typing import Any
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
@@ -11,10 +14,17 @@ from gateway.access.read_access import ReadAccess
 from gateway.domain.identity import Identity, Scope
 from gateway.domain.record_access import Resource
 from gateway.http.caller import Callers, authorization_of, bearer
+from swell.errors import SwellError, Unavailable
+from swell.log import log
 
 Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
 
+Check = Callable[[], Awaitable[None]]
+CHECKED_AGAIN = 30.0
+"""Seconds after which the reader of a log that is followed is checked again."""
+
 _READS = "reads"
+_STILL_ALLOWED = "still_allowed"
 OPERATOR = Identity(user="operator", scopes=frozenset({Scope.ADMINISTER}))
 
 
@@ -44,5 +54,33 @@ def read_guard(access: ReadAccess, callers: Callers, accounts: Accounts) -> Guar
             identity = (await callers.identify(connection.scope)).identity
         record_id = next(iter(connection.path_params.values()), "")
         await access.check(resource, str(record_id), identity)
+        connection.state[_STILL_ALLOWED] = partial(guard, connection, handler)
 
     return guard
+
+
+def while_allowed(request: Request[Any, Any, Any], pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """*pieces*, the response to *request*, until its sender may not read the record any more."""
+    check: Check | None = getattr(request.state, _STILL_ALLOWED, None)
+    return pieces if check is None else until_refused(pieces, check)
+
+
+async def until_refused(
+    pieces: AsyncIterator[bytes], check: Check, interval: float = CHECKED_AGAIN
+) -> AsyncIterator[bytes]:
+    """*pieces*, until *check*, which is called about every *interval* seconds, refuses.
+
+    While a store does not answer, they go on.
+    """
+    checked = monotonic()
+    async for piece in pieces:
+        if monotonic() - checked >= interval:
+            try:
+                await check()
+            except Unavailable as error:
+                log.info("reader of a log not checked again", error=str(error))
+            except SwellError as error:
+                log.info("reader of a log refused", error=str(error))
+                return
+            checked = monotonic()
+        yield piece
