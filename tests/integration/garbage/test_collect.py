@@ -184,6 +184,9 @@ async def test_the_record_of_a_running_build_protects_all_of_it(settings: Settin
     await builds.release("ada", 1)
     await builds.begin(build_id)
     await backends.buckets["logs"].put(f"{build_id}.log", b"running")
-    assert not (await found(settings, OBJECTS, RECORDS, days=30, deletes=True)).counts
+    await found(settings, OBJECTS, RECORDS, days=30, deletes=True)
+    assert f"{build_id}.log" in await names(backends, "logs")
+    assert await builds.get(build_id)
     await builds.finish(build_id, OK)
-    assert not (await found(settings, OBJECTS, RECORDS, days=30, deletes=True)).counts
+    await found(settings, OBJECTS, RECORDS, days=30, deletes=True)
+    assert f"{build_id}.log" in await names(backends, "logs")
