@@ -274,7 +274,7 @@ class UpstreamFailed(SwellError):
     """The upstream sent an invalid response, or none."""
 
     code, status, side = "UPSTREAM_FAILED", 502, Side.UPSTREAM
-    advice = "Try again. If it happens again, check the registry that the message names."
+    advice = "Try again. If it happens again, check the server that the message names."
     host: str | None = None
     """The `host:port` that failed, if a redirect led to another host. It is not sent over gRPC."""
     answer: int | None = None
@@ -293,7 +293,7 @@ class UpstreamSlow(UpstreamFailed):
     """The upstream did not respond in time."""
 
     code, status, side = "UPSTREAM_FAILED", 504, Side.UPSTREAM
-    advice = "Try again in some minutes. If it happens again, check the registry that the message names."
+    advice = "Try again in some minutes. If it happens again, check the server that the message names."
 
 
 class UpstreamDown(UpstreamFailed):

@@ -3,6 +3,7 @@
 `unpushed/<key>/` has the blobs of an image and, stored last, its manifest. A lifecycle rule removes them after a day.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -94,6 +95,37 @@ class UnpushedImages:
 
     def _blobs(self, key: str) -> Blobs:
         return Blobs(self._objects, f"{PREFIX}{key}/")
+
+
+class Keeping:
+    """Keeps the image of one build for other builders while its push is repeated.
+
+    *export* writes it into the OCI layout *layout*, once, and returns whether that is possible.
+    """
+
+    def __init__(
+        self, recipe: Recipe, images: UnpushedImages | None, layout: Path, export: Callable[[], Awaitable[bool]]
+    ) -> None:
+        self._recipe = recipe
+        self._images = images
+        self._layout = layout
+        self._export = export
+        self._is_exported: bool | None = None
+        self._is_stored = False
+
+    async def keep(self) -> bool:
+        """Store the image; return false if that may work later, because the object store has failed."""
+        if self._images is None:
+            return True
+        if self._is_exported is None:
+            self._is_exported = await self._export()
+        self._is_stored = self._is_exported and await self._images.store(self._recipe, self._layout)
+        return self._is_stored or not self._is_exported
+
+    async def forget(self) -> None:
+        """Remove what was stored of the image, which is pushed now."""
+        if self._is_stored and self._images:
+            await self._images.forget(self._recipe)
 
 
 def _manifest_key(key: str) -> str:

@@ -11,7 +11,8 @@ import pytest
 from builder.adapters.registry import pusher, registry_push
 from builder.engine import Recipe
 from builder.settings import EngineSettings
-from builder.unpushed import UnpushedImages
+from builder.unpushed import Keeping, UnpushedImages
+from swell.errors import Unavailable
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of, hex_of
 from swell.oci.document import Document
@@ -125,3 +126,55 @@ async def test_a_layout_without_one_image_is_not_stored(
     unpushed = UnpushedImages(MemoryObjects(), push, tmp_path, timedelta(minutes=1))
 
     assert not await unpushed.store(recipe_of(registry, "none:1"), layout)
+
+
+class Away(MemoryObjects):
+    """An object store that fails as often as `failures` says."""
+
+    failures = 1
+
+    async def put(self, key: str, content: bytes, media_type: str = "application/octet-stream") -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("the object store does not answer")
+        await super().put(key, content, media_type)
+
+
+async def test_an_image_is_kept_although_the_object_store_was_away(
+    push: RegistryPush, registry: Registry, layout: Path, tmp_path: Path
+) -> None:
+    """It is exported once. When it is pushed, it is forgotten."""
+    exports, objects = list[bool](), Away()
+    unpushed = UnpushedImages(objects, push, tmp_path, timedelta(minutes=1))
+
+    async def export() -> bool:
+        exports.append(True)
+        return True
+
+    keeping = Keeping(recipe_of(registry, "kept:1"), unpushed, layout, export)
+
+    assert [await keeping.keep(), await keeping.keep()] == [False, True]
+    assert exports == [True]
+    assert await unpushed.push(recipe_of(registry, "kept:1"), Output()) == manifest_of_layout().digest
+    await keeping.forget()
+    assert await unpushed.push(recipe_of(registry, "kept:1"), Output()) is None
+
+
+async def test_an_image_that_cannot_be_exported_is_not_tried_again(push: RegistryPush, tmp_path: Path) -> None:
+    """For example, a layer of its base image is only in the registry that fails."""
+
+    async def export() -> bool:
+        return False
+
+    recipe = Recipe(
+        build_id="bd-1_1",
+        target_image="r.example/a:1",
+        containerfile="",
+        principal=OPERATOR,
+        push_principal=OPERATOR,
+        key="k" * 64,
+    )
+    unpushed = UnpushedImages(Away(), push, tmp_path, timedelta(minutes=1))
+
+    assert await Keeping(recipe, unpushed, tmp_path / "missing", export).keep()
+    assert await Keeping(recipe, None, tmp_path / "missing", export).keep()

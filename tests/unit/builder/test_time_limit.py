@@ -22,6 +22,7 @@ class Pushes:
         self.failures = list(failures)
         self.lines: list[bytes] = []
         self.kept = 0
+        self.unkept = 0
 
     async def write_line(self, line: bytes) -> None:
         self.lines.append(line)
@@ -31,8 +32,9 @@ class Pushes:
             raise self.failures.pop(0)
         return "pushed"
 
-    async def keep(self) -> None:
+    async def keep(self) -> bool:
         self.kept += 1
+        return self.kept > self.unkept
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,17 @@ async def test_a_push_is_repeated_while_the_registry_fails() -> None:
     assert pushes.kept == 1
     assert pushes.lines[0] == b"(The registry refused the image: no connection. The push is repeated in 0 s)"
     assert len(pushes.lines) == 3
+
+
+@pytest.mark.parametrize(("unkept", "kept"), [(2, 3), (99, module.KEEP_TRIES)])
+async def test_what_was_built_is_kept_when_the_object_store_is_back(unkept: int, kept: int) -> None:
+    """It may have been away at the first failure of the push; it is not tried for ever."""
+    pushes = Pushes(*[AWAY] * 8)
+    pushes.unkept = unkept
+    async with time_limit(MINUTE, pushes.write_line):
+        await retry_push(pushes.push, pushes.keep)
+
+    assert pushes.kept == kept
 
 
 async def test_a_refused_push_is_not_repeated() -> None:

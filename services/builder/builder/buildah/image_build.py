@@ -25,7 +25,7 @@ from builder.domain.time_limit import retry_push
 from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
-from builder.unpushed import UnpushedImages
+from builder.unpushed import Keeping, UnpushedImages
 from swell.api.containers import CompressionMode
 from swell.containerfile import BUILDAH_1_28, MAX_SIZE, parse
 from swell.disk import in_thread
@@ -237,15 +237,10 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
             await self.output(f"({why})".encode())
         if compression.force:
             await self._remove_blob_cache()
-        stored = False
-
-        async def store() -> None:
-            nonlocal stored
-            stored = await self._store(image_id, compression)
-
-        await retry_push(partial(self._push_once, image_id, compression), store)
-        if stored and self.unpushed:
-            await self.unpushed.forget(self.recipe)
+        export = partial(self._export, image_id, compression)
+        keeping = Keeping(self.recipe, self.unpushed, self.sandbox.work / "unpushed", export)
+        await retry_push(partial(self._push_once, image_id, compression), keeping.keep)
+        await keeping.forget()
 
     async def _push_once(self, image_id: Digest, compression: Compression) -> None:
         self.output.lines.clear()
@@ -256,17 +251,15 @@ class ImageBuild(Struct, frozen=True, kw_only=True):
         if status:
             raise diagnose_push(status, self.output.lines)
 
-    async def _store(self, image_id: Digest, compression: Compression) -> bool:
-        """Store the image in the object store, from which another builder can push it; return whether it worked.
+    async def _export(self, image_id: Digest, compression: Compression) -> bool:
+        """Write the image into a layout from which it can be stored; return whether that is possible.
 
         It is stored in the OCI format, so not if it has instructions that this format would lose.
         """
-        if self.unpushed is None or await self._instructions_of_docker(image_id):
+        if await self._instructions_of_docker(image_id):
             return False
         command = command_lines.store(image_id, compression)
-        if await execute(self.sandbox, command, drop, credentials=NO_CREDENTIALS):
-            return False
-        return await self.unpushed.store(self.recipe, self.sandbox.work / "unpushed")
+        return await execute(self.sandbox, command, drop, credentials=NO_CREDENTIALS) == 0
 
     async def _push_sif(self, image_id: Digest) -> Digest:
         if self.sifs is None:

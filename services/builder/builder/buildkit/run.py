@@ -17,7 +17,7 @@ from builder.domain.failure import BuildFailure
 from builder.domain.time_limit import retry_push
 from builder.engine import Recipe, WriteLine, WriteStep, ignore_step
 from builder.settings import EngineSettings
-from builder.unpushed import UnpushedImages
+from builder.unpushed import Keeping, UnpushedImages
 
 
 class BuildRun(Struct, frozen=True, kw_only=True):
@@ -50,26 +50,20 @@ class BuildRun(Struct, frozen=True, kw_only=True):
         async def run() -> Progress:
             return await self._run(self.command, *next(outputs, (drop, ignore_step)))
 
-        stored = False
-
-        async def store() -> None:
-            nonlocal stored
-            stored = await self._store()
-
-        progress = await retry_push(run, store)
-        if stored and self.unpushed:
-            await self.unpushed.forget(self.recipe)
+        keeping = Keeping(self.recipe, self.unpushed, self.files.path / "result/image", self._export)
+        progress = await retry_push(run, keeping.keep)
+        await keeping.forget()
         return progress
 
-    async def _store(self) -> bool:
-        """Store the image in the object store, from which another builder can push it; return whether it worked."""
-        if self.unpushed is None or self.recipe.sif:
+    async def _export(self) -> bool:
+        """Write the image into a layout from which it can be stored; return whether that is possible."""
+        if self.recipe.sif:
             return False
         try:
             await self._run(exporting(self.command, self.files), drop, ignore_step)
         except BuildFailure:  # for example, layers of a base image in the registry that fails
             return False
-        return await self.unpushed.store(self.recipe, self.files.path / "result/image")
+        return True
 
     async def _run(self, command: Sequence[str], tell: WriteLine, write_step: WriteStep) -> Progress:
         daemon, progress = self.lease.daemon, Progress()

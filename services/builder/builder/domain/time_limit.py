@@ -15,6 +15,8 @@ WriteLine = Callable[[bytes], Awaitable[None]]
 
 PAUSES = (1.0, 30.0)
 """Seconds before the second try, doubled each time, and the longest pause."""
+KEEP_TRIES = 5
+"""How often it is tried to store what was built."""
 
 
 class _BuildTime:
@@ -49,15 +51,17 @@ async def time_limit(limit: timedelta, write_line: WriteLine) -> AsyncIterator[N
         _current.reset(token)
 
 
-async def retry_push(push: Callable[[], Awaitable[T]], keep: Callable[[], Awaitable[None]] | None = None) -> T:
+async def retry_push(push: Callable[[], Awaitable[T]], keep: Callable[[], Awaitable[bool]] | None = None) -> T:
     """Return the result of *push*, which is repeated while it fails temporarily, until the time of the build is over.
 
-    *keep* is called once after the first failure. Outside of a `time_limit`, nothing is repeated.
+    *keep*, which stores what was built, is called after each failure until it returns true, because it has stored it
+    or cannot, at most `KEEP_TRIES` times.
+    Outside of a `time_limit`, nothing is repeated.
 
     Raises:
         BuildFailure: the registry refuses the image.
     """
-    build, call, (pause, longest) = _current.get(), object(), PAUSES
+    build, call, (pause, longest), tries = _current.get(), object(), PAUSES, KEEP_TRIES
     while True:
         try:
             result = await push()
@@ -70,8 +74,7 @@ async def retry_push(push: Callable[[], Awaitable[T]], keep: Callable[[], Awaita
             if build:
                 build.failures.pop(call, None)
             return result
-        if keep:
-            await keep()
-            keep = None
+        if keep and tries:
+            tries = 0 if await keep() else tries - 1
         await asyncio.sleep(pause)
         pause = min(2 * pause, longest)
