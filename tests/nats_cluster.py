@@ -25,6 +25,10 @@ class Cluster:
         self._logs = logs
         self._running: dict[str, Child] = {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._programs)
+
     def name_of(self, port: int) -> str:
         """The name of the server on *port*."""
         return next(name for name, each in self._programs.items() if port in each.ports)

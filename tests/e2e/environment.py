@@ -3,6 +3,7 @@
 import os
 import sys
 
+from swell.rpc.health import LIVENESS
 from swell_embedded import probes
 from swell_embedded.ports import Ports
 from swell_embedded.program import Program
@@ -40,3 +41,17 @@ def proxy_beside(stack: Stack, name: str, **settings: str) -> tuple[str, Program
     environment = of_this_machine() | stack.env | {f"SWELL_{field}": value for field, value in settings.items()}
     command, ready = (sys.executable, "-m", "registry_proxy"), probes.grpc_health(ports.registry_proxy)
     return address, Program(name=name, command=command, environment=environment, ready=ready)
+
+
+def beside(stack: Stack, module: str, **settings: str) -> tuple[str, Program]:
+    """Return the address and the program of another builder, scanner or metrics service of *stack*.
+
+    *settings* are `SWELL_<FIELD>`; a builder and a scanner need a folder of their own.
+    """
+    port = getattr(Ports.free(), module)
+    address = f"127.0.0.1:{port}"
+    settings = {"LISTEN": address, "OPERATOR_LISTEN": "off"} | settings
+    environment = of_this_machine() | stack.env | {f"SWELL_{field}": value for field, value in settings.items()}
+    ready = probes.grpc_health(port, LIVENESS)
+    command = (sys.executable, "-m", module)
+    return address, Program(name=f"second-{module}", command=command, environment=environment, ready=ready)

@@ -89,13 +89,19 @@ class Stack:
         """Send *signal* to the program *name*; it stays down until `restart`."""
         self._children[name].send(signal)
 
-    async def restart(self, name: str) -> None:
-        """Stop the program *name* if it runs, start it, and wait until it is ready.
+    def program(self, name: str) -> Program:
+        """Return the program *name* as it is started."""
+        return self._programs[name]
+
+    async def restart(self, name: str, instead: Program | None = None) -> None:
+        """Stop the program *name* if it runs, start it, or *instead* of it, and wait until it is ready.
 
         Raises:
             ChildDied: the program ended, or is not ready in time.
         """
         await self._stop(name)
+        if instead:
+            self._programs[name] = instead
         await self._start(self._programs[name])
 
     async def supervise(self) -> None:
