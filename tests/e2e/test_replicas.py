@@ -42,6 +42,7 @@ async def pulled(swell: Swell, upstreams: Upstreams, url: str, name: str) -> Non
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 async def test_any_service_may_be_killed_under_load(new_stack: OpenStack, upstreams: Upstreams, tmp_path: Path) -> None:
     """Two of each service. A request is repeated once at most, and every build ends once, whichever one is killed."""
     async with new_stack(tmp_path / "stack", JOB_LEASE="PT3S") as stack, AsyncExitStack() as opened:
