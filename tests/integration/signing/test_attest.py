@@ -1,5 +1,6 @@
 """Signing: what a builder attaches to an image in a real docker-registry 2.8, which has no referrers API."""
 
+import base64
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from builder.adapters.attachments import RegistryAttachments, StoredAttestations
 from builder.attest import Attester
-from swell.errors import Unavailable
+from swell.errors import ManifestInvalid, Unavailable
 from swell.jobs.messages import BuildDone
 from swell.net.outbound import Policy, open_session
-from swell.oci.digest import digest_of
+from swell.oci.digest import digest_of, hex_of
 from swell.oci.document import Document
 from swell.oci.reference import Reference, parse_reference
 from swell.programs import find
@@ -26,7 +27,7 @@ from swell.registry.push import RegistryPush, fetch_document
 from swell.registry.referrers import fetch_referrers
 from swell.signing.bundles import verify
 from swell.signing.keys import KeySigner, TrustedKeys
-from swell.signing.statements import PROVENANCE, SIGNATURE, SPDX
+from swell.signing.statements import PROVENANCE, SIGNATURE, SPDX, attachment
 from swell.store.attestations import Attestation, attestation_key
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import lock_key, provenance_key
@@ -182,25 +183,78 @@ async def test_failed_builds_and_deleted_images_are_not_signed(site: Site) -> No
     assert signing is not None and signing.state is SigningState.GIVEN_UP and "gone" in signing.reason
 
 
+class Cosign:
+    """The real program, with the key of a site and another one."""
+
+    def __init__(self, site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        programs = find("cosign", "cosign")
+        found = str(programs[0]) if programs else shutil.which("cosign")
+        assert found, "there is no cosign: run `make cosign`"
+        self._program = found
+        (folder / "config.json").write_bytes(site.registry.auth_file)
+        monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+        monkeypatch.setenv("HOME", str(folder))
+        self.key, self.other = folder / "key.pub", folder / "other.pub"
+        self.key.write_bytes(site.signer.public_key)
+        self.other.write_bytes(KeySigner(ec.generate_private_key(ec.SECP256R1())).public_key)
+
+    async def accepts(self, image: Reference, *command: str, key: Path | None = None) -> bool:
+        """Run *command* of cosign for *image*."""
+        flags = "--insecure-ignore-tlog", "--allow-http-registry", "--key", str(key or self.key), str(image)
+        try:
+            await run(self._program, *command, *flags)
+        except CannotMeasure as error:
+            assert "ended with" in str(error)
+            return False
+        return True
+
+
+ATTESTED = "verify-attestation", "--type"
+
+
 @pytest.mark.full
 async def test_cosign_accepts_the_signature_and_refuses_other_keys(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real program reads our bundles from a registry without the referrers API."""
-    programs = find("cosign", "cosign")
-    cosign = str(programs[0]) if programs else shutil.which("cosign")
-    assert cosign, "there is no cosign: run `make cosign`"
+    cosign = Cosign(site, tmp_path, monkeypatch)
     event, image, _ = await site.built("cosign")
     await site.attester().on_build_done(event, 1)
-    (tmp_path / "config.json").write_bytes(site.registry.auth_file)
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "key.pub").write_bytes(site.signer.public_key)
-    (tmp_path / "other.pub").write_bytes(KeySigner(ec.generate_private_key(ec.SECP256R1())).public_key)
-    flags = "--insecure-ignore-tlog", "--allow-http-registry", str(image)
-    key, other = ("--key", str(tmp_path / "key.pub")), ("--key", str(tmp_path / "other.pub"))
 
-    await run(cosign, "verify", *key, *flags)
-    await run(cosign, "verify-attestation", "--type", "slsaprovenance1", *key, *flags)
-    with pytest.raises(CannotMeasure, match="ended with"):
-        await run(cosign, "verify", *other, *flags)
+    for command in (("verify",), (*ATTESTED, "slsaprovenance1"), (*ATTESTED, SPDX)):
+        assert await cosign.accepts(image, *command)
+        assert not await cosign.accepts(image, *command, key=cosign.other)
+    assert not await cosign.accepts(image, *ATTESTED, "https://slsa.dev/provenance/v0.2")
+
+
+@pytest.mark.full
+async def test_cosign_refuses_what_was_replaced(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another layer, another SBOM in the envelope, and the bundle of another image."""
+    cosign = Cosign(site, tmp_path, monkeypatch)
+    event, signed, _ = await site.built("original")
+    await site.attester().on_build_done(event, 1)
+    bundles = await site.attached(signed)
+    attachments = RegistryAttachments(site.client)
+
+    _, layered, _ = await site.built("layer")
+    assert not await cosign.accepts(layered, "verify")
+
+    _, copied, document = await site.built("copied")
+    for kind, bundle in bundles.items():
+        manifest = attachment(bundle, kind, document)
+        await attachments.attach(copied.at(manifest.digest), manifest, bundle, OPERATOR)
+    assert not await cosign.accepts(copied, "verify")
+    assert not await cosign.accepts(copied, *ATTESTED, SPDX)
+
+    _, changed, document = await site.built("sbom")
+    fields = msgspec.json.decode(bundles[SPDX])
+    statement = msgspec.json.decode(base64.b64decode(fields["dsseEnvelope"]["payload"]))
+    statement["subject"][0]["digest"]["sha256"] = hex_of(document.digest)
+    statement["predicate"]["packages"] = []
+    fields["dsseEnvelope"]["payload"] = base64.b64encode(msgspec.json.encode(statement)).decode()
+    bundle = msgspec.json.encode(fields)
+    manifest = attachment(bundle, SPDX, document)
+    await attachments.attach(changed.at(manifest.digest), manifest, bundle, OPERATOR)
+    assert not await cosign.accepts(changed, *ATTESTED, SPDX)
+    with pytest.raises(ManifestInvalid, match="trusted key"):
+        verify(bundle, site.keys, document.digest, SPDX)
