@@ -26,6 +26,7 @@ from gateway.adapters.pull_counter import Journal, PullCounter
 from gateway.domain.grant import Grant
 from gateway.domain.location import Location
 from gateway.domain.quota import Client, Kind, Quota, Quotas, Taken, parse_quota
+from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
 from gateway.http.edge import Edge
@@ -72,16 +73,12 @@ def application() -> Edge:
     stored = cast(Any, _Stored())
     defaults = {field.name: field.default for field in fields(Settings)}
     quotas = Quotas(pull=parse_quota(defaults["pull_limit"]))
-    pulls = Pulls(
-        CachedGrants(cast(RedisGrants, stored)),
-        BuildWaiter(stored, timedelta(minutes=1)),
-        CachedImages(cast(RemoteImages, stored), 32 << 20),
-        Limits(stored, quotas, fail_open=True),
-        "http://localhost:9090",
-        GuessLimiter(),
-    )
-    counter = PullCounter(stored, cast(Journal, stored))
-    return Edge(RegistryHandler(pulls, counter.count, ClientAddress()), _no_framework)
+    grants, limits = CachedGrants(cast(RedisGrants, stored)), Limits(stored, quotas, fail_open=True)
+    images, builds = CachedImages(cast(RemoteImages, stored), 32 << 20), BuildWaiter(stored, timedelta(minutes=1))
+    pulls = Pulls(grants, builds, images, limits, "http://localhost:9090", GuessLimiter())
+    count, address = PullCounter(stored, cast(Journal, stored)).count, ClientAddress()
+    recent = RecentPulls(grants, limits, count, address)
+    return Edge(RegistryHandler(pulls, count, address, recent=recent), _no_framework, recent)
 
 
 async def _no_framework(*_: object) -> None:

@@ -58,7 +58,7 @@ async def test_requests_calls_and_jobs_are_counted(stack: Stack, swell: Swell, u
     route = {"route": "/v2/manifests", "method": "GET", "status": "200"}
     assert await grown("gateway", "swell_http_seconds_count", **route) >= 2
     assert await grown("gateway", "swell_http_seconds_count", route="/v1alpha2/container", method="POST") >= 2
-    assert await grown("gateway", "swell_cache_lookups_total", cache="manifests", result="hit") >= 1
+    assert await grown("gateway", "swell_cache_lookups_total", cache="pulls", result="hit") >= 1
     assert await grown("gateway", "swell_rpc_client_seconds_count", callee="registry proxy", code="OK") >= 1
     assert await grown("registry-proxy", "swell_rpc_seconds_count", method="GetManifest", code="OK") >= 1
     registry = upstreams.image().partition("/")[0]

@@ -165,7 +165,7 @@ def create_app(
         logging_config=None,
     )
     limited = GuessLimits(LargeBodies(HeadAsGet(app), callers), callers)
-    return Edge(registry, SessionTokens(limited, service.sessions), pairing=pairing, tls=tls)
+    return Edge(registry, SessionTokens(limited, service.sessions), registry.recent, pairing=pairing, tls=tls)
 
 
 def _provider(part: object):  # type: ignore[no-untyped-def]

@@ -119,6 +119,17 @@ class Limits:
         """
         await self._take_from_block(Kind.PULL, client_for(user, address))
 
+    def take_pull_at_once(self, user: str, address: str) -> bool:
+        """Count a manifest if this process holds a permit; otherwise return False, and count nothing."""
+        client = client_for(user, address)
+        if self._quotas.of(Kind.PULL, client) is None:
+            return True
+        block = self._blocks.get((Kind.PULL, client))
+        if block is None or not block.permits:
+            return False
+        block.permits -= 1
+        return True
+
     async def take_token(self, user: str, address: str) -> None:
         """Count a token before it is issued to *user* or *address*; usually without a call to the store.
 

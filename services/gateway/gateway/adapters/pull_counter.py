@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
+from msgspec import Struct
 from nats.js import JetStreamContext
 
 from gateway.domain.grant import Grant
@@ -37,12 +38,21 @@ class Journal(Protocol):
         """Events that a gateway has stored some time ago and not removed."""
 
 
+class _Pulled(Struct, gc=False):
+    """How often *document* was served for *grant* since the last batch."""
+
+    grant: Grant
+    document: Document
+    count: int = 0
+
+
 class PullCounter:
     """Counting a pull is no call; `publish_counts` runs in the background."""
 
     def __init__(self, stream: JetStreamContext, journal: Journal) -> None:
         self._stream = stream
         self._journal = journal
+        self._pulled: dict[tuple[str, str], _Pulled] = {}
         self._counts: Counter[CountedPull] = Counter()
         self._bytes: Counter[CountedPull] = Counter()
         self._hits: Counter[CountedPull] = Counter()
@@ -53,16 +63,20 @@ class PullCounter:
         self._ready = asyncio.Event()
 
     def count(self, grant: Grant, document: Document) -> None:
-        """Count *document*, served for *grant*, if it is a manifest; from an index only the architectures are read."""
+        """Count *document*, served for *grant*, if it is a manifest; from an index only the architectures are read.
+
+        What the counts belong to is found once for many pulls.
+        """
         if document.is_index:
             self._architectures.learn(document)
             return
-        day = datetime.now(UTC).date().isoformat()
-        architecture = self._architectures.of(document, grant)
-        pull = CountedPull(day, architecture, grant.organisation, has_fusion(grant.container_config))
-        self._counts[pull] += 1
-        self._bytes[pull] += self._sizes.of(document)
-        self._changed.set()
+        key = grant.token, document.digest
+        if (pulled := self._pulled.get(key)) is None:
+            if len(self._pulled) >= MANY:
+                self._add_up()
+            pulled = self._pulled[key] = _Pulled(grant, document)
+            self._changed.set()
+        pulled.count += 1
 
     def count_hit(self, grant: Grant) -> None:
         """Count a container request whose image existed, so that nothing was built or copied for *grant*."""
@@ -89,8 +103,19 @@ class PullCounter:
             self._changed.clear()
             await self._store_batch()
 
+    def _add_up(self) -> None:
+        """Add the pulls since the last call to the counts by day, architecture and organisation."""
+        day = datetime.now(UTC).date().isoformat()
+        for each in self._pulled.values():
+            grant, architecture = each.grant, self._architectures.of(each.document, each.grant)
+            pull = CountedPull(day, architecture, grant.organisation, has_fusion(grant.container_config))
+            self._counts[pull] += each.count
+            self._bytes[pull] += each.count * self._sizes.of(each.document)
+        self._pulled.clear()
+
     async def _store_batch(self) -> None:
         """Make events of all counts, and store them in the journal."""
+        self._add_up()
         counts, self._counts = self._counts, Counter()
         sizes, self._bytes = self._bytes, Counter()
         hits, self._hits = self._hits, Counter()

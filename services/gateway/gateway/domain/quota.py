@@ -69,13 +69,15 @@ class Quotas(Struct, frozen=True, kw_only=True):
     anonymous_scan: Quota | None = None
 
     def of(self, kind: Kind, client: Client) -> Quota | None:
-        of_users, of_addresses = {
-            Kind.BUILD: (self.build, self.anonymous_build),
-            Kind.PULL: (self.pull, self.anonymous_pull),
-            Kind.TOKEN: (self.token, self.anonymous_token),
-            Kind.SCAN: (self.scan, self.anonymous_scan),
-        }[kind]
-        return of_users if client.user else of_addresses
+        match kind:
+            case Kind.PULL:  # the most frequent one
+                return self.pull if client.user else self.anonymous_pull
+            case Kind.TOKEN:
+                return self.token if client.user else self.anonymous_token
+            case Kind.BUILD:
+                return self.build if client.user else self.anonymous_build
+            case Kind.SCAN:
+                return self.scan if client.user else self.anonymous_scan
 
 
 class Taken(Struct, frozen=True):

@@ -8,26 +8,22 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pull
 
 from collections.abc import Callable
 
-import msgspec
 from litestar.types import Receive, Scope, Send
 
 from gateway.domain.grant import Grant
+from gateway.handlers.recent_pulls import RecentPulls
 from gateway.http.bodies import drain
 from gateway.http.caller import ClientAddress
 from gateway.http.endpoints import (
     MethodNotAllowed,
     Path,
-    filter_referrers,
     header,
     matches,
-    page,
     parse_path,
-    parse_query,
 )
 from gateway.http.errors import expected
 from gateway.http.registry_responses import (
     JSON,
-    Headers,
     RegistryResponse,
     blob_headers,
     failure,
@@ -35,12 +31,14 @@ from gateway.http.registry_responses import (
     not_modified,
     ok,
     redirect,
+    referrers_response,
+    tags_response,
 )
 from gateway.http.relay import Relay
 from gateway.pull.pulls import Pulls
 from swell.oci.digest import parse_digest
 from swell.oci.document import Document
-from swell.oci.media_types import OCI_INDEX
+from swell.oci.referrers_tag import parse_referrers_tag
 
 
 class RegistryHandler:
@@ -49,7 +47,8 @@ class RegistryHandler:
     `Accept` is ignored: an image is served in its own media type, because its digest names exactly these bytes.
     Unknown query parameters are ignored.
 
-    With a *relay*, blobs are served from the location that clients would otherwise be redirected to.
+    With a *relay*, blobs are served from the location that clients would otherwise be redirected to. What *recent*
+    answers does not arrive here.
     """
 
     def __init__(
@@ -58,11 +57,13 @@ class RegistryHandler:
         count: Callable[[Grant, Document], None],
         address: ClientAddress,
         relay: Relay | None = None,
+        recent: RecentPulls | None = None,
     ) -> None:
         self._relay = relay
         self._pulls = pulls
         self._address = address
         self._count = count
+        self.recent = recent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = str(scope.get("method"))
@@ -88,7 +89,7 @@ class RegistryHandler:
             case "manifests":
                 return await self._manifest(path, address, scope, method)
             case "blobs":
-                return await self._blob(path, address, method)
+                return await self._blob(path, address, scope, method)
             case "tags":
                 return await self._tags(path, address, scope)
             case _:
@@ -104,22 +105,25 @@ class RegistryHandler:
             return not_modified(digest)
         if is_pull:
             self._count(grant, document)
-        return manifest_response(document, digest)
+        response = manifest_response(document, digest)
+        if self.recent and not parse_referrers_tag(path.reference):  # a new signature must be visible
+            self.recent.add_manifest(scope["raw_path"], grant, response, document)
+        return response
 
-    async def _blob(self, path: Path, address: str, method: str) -> RegistryResponse:
+    async def _blob(self, path: Path, address: str, scope: Scope, method: str) -> RegistryResponse:
         digest = parse_digest(path.reference)
-        location = await self._pulls.blob(path.token, path.name, digest, address)
-        return redirect(location.url, digest) if method == "GET" else (200, blob_headers(location, digest), b"")
+        grant, location = await self._pulls.blob(path.token, path.name, digest, address)
+        if method == "HEAD":
+            return 200, blob_headers(location, digest), b""
+        response = redirect(location.url, digest)
+        if self.recent and not self._relay:
+            self.recent.add_redirect(scope["raw_path"], grant, response, location.expires)
+        return response
 
     async def _tags(self, path: Path, address: str, scope: Scope) -> RegistryResponse:
         tags = await self._pulls.tags(path.token, path.name, address)
-        listed = page(tags, parse_query(scope["query_string"]))
-        return ok(msgspec.json.encode({"name": path.repository, "tags": listed}), JSON)
+        return tags_response(path.repository, tags, scope["query_string"])
 
     async def _referrers(self, path: Path, address: str, scope: Scope) -> RegistryResponse:
         content = await self._pulls.referrers(path.token, path.name, parse_digest(path.reference), address)
-        headers: Headers = [(b"content-type", OCI_INDEX.encode())]
-        if artifact_type := parse_query(scope["query_string"]).get("artifactType"):
-            content = filter_referrers(content, artifact_type)
-            headers.append((b"oci-filters-applied", b"artifactType"))
-        return ok(content, *headers)
+        return referrers_response(content, scope["query_string"])

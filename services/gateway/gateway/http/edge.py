@@ -4,19 +4,21 @@ Pulls are most of the requests, so those under `/v2` do not pass the framework a
 """
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from gateway.http.asgi import PIECE, send_in_pieces
 from gateway.http.errors import send_error
-from gateway.http.request_checks import head_error
+from gateway.http.registry_responses import RegistryResponse
+from gateway.http.request_checks import Head
 from gateway.http.request_log import log_request
 from gateway.http.request_metrics import record, record_span
 from gateway.http.security_headers import (
     FOR_CRAWLERS,
     MAX_USER_AGENT,
+    POLICY,
     Headers,
     content_policy,
     is_crawler,
@@ -32,8 +34,15 @@ NEW_WORK = frozenset({"POST", "PUT"})
 STOPPING = "this server is stopping: send the request again, to another one"
 
 
+class RecentAnswers(Protocol):
+    def answer(self, scope: HTTPScope) -> RegistryResponse | None:
+        """The answer to a request without a condition, if it needs no waiting."""
+
+
 class Edge:
     """Sends requests under `/v2` to *registry*, and all others to *app*.
+
+    What *recent* answers needs neither of them.
 
     Each request gets an id, which its response has as `X-Request-Id`, a trace of its own, which is linked to that of
     the client, and a line in the log. Crawlers, and requests with a head that is malformed or too large, are refused.
@@ -41,7 +50,16 @@ class Edge:
     without it they are refused.
     """
 
-    def __init__(self, registry: ASGIApp, app: ASGIApp, *, pairing: ASGIApp | None = None, tls: bool = False) -> None:
+    def __init__(
+        self,
+        registry: ASGIApp,
+        app: ASGIApp,
+        recent: RecentAnswers | None = None,
+        *,
+        pairing: ASGIApp | None = None,
+        tls: bool = False,
+    ) -> None:
+        self._recent = recent
         self._pairing = pairing
         self._registry = registry
         self._app = app
@@ -64,42 +82,57 @@ class Edge:
             await self._app(scope, receive, send)
             return
         path, method, started = scope["path"], scope["method"], time.perf_counter()
-        user_agent, traceparent = b"", None
-        for name, value in scope["headers"]:
-            if name == b"user-agent":
-                user_agent = value
-            elif name == b"traceparent":
-                traceparent = value.decode("ascii", "replace")
-        request_id = new_id()
-        sending = _Sending(send, [*self._headers, (b"x-request-id", request_id.encode())])
-        running = self.running
+        head, request_id, running = Head(scope), new_id(), self.running
+        headers = [*self._headers, (b"x-request-id", request_id.encode())]
         running.count += 1
         try:
             with tracing_as(new_trace(request_id)):
-                if is_crawler(user_agent[:MAX_USER_AGENT]) and path != FOR_CRAWLERS:
-                    await refuse_crawler(sending)
-                elif (error := head_error(scope)) is not None:
-                    await send_error(scope, sending, error)
-                elif path.startswith("/v2/") or path == "/v2":
-                    await self._registry(scope, receive, sending)
-                elif self._is_draining and method in NEW_WORK:
-                    await send_error(scope, sending, Unavailable(STOPPING, retry_after=1))
+                if (answer := self._recent_answer(scope, head)) is not None:
+                    status = await _send_answer(send, answer, headers, method)
                 else:
-                    await self._app(scope, receive, sending)
+                    status = await self._answer(scope, receive, _Sending(send, headers), head)
                 seconds = time.perf_counter() - started
                 running.last = running.last if path.startswith("/health") else started + seconds
-                record(scope, method, sending.status, seconds)
-                log_request(method, path, sending.status, seconds, traceparent)
+                record(scope, method, status, seconds)
+                log_request(method, path, status, seconds, head.traceparent)
                 if current_trace().sampled:
-                    record_span(scope, method, sending.status, seconds, traceparent)
+                    record_span(scope, method, status, seconds, head.traceparent)
         finally:
             running.count -= 1
 
+    def _recent_answer(self, scope: HTTPScope, head: Head) -> RegistryResponse | None:
+        if self._recent is None or head.error or head.is_conditional or is_crawler(head.user_agent[:MAX_USER_AGENT]):
+            return None
+        return self._recent.answer(scope)
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, sending: "_Sending", head: Head) -> int:
+        """Let a part of the gateway answer; return the status, 0 if the client has closed the connection before."""
+        path = scope["path"]
+        if is_crawler(head.user_agent[:MAX_USER_AGENT]) and path != FOR_CRAWLERS:
+            await refuse_crawler(sending)
+        elif head.error:
+            await send_error(scope, sending, head.error)
+        elif path.startswith("/v2/") or path == "/v2":
+            await self._registry(scope, receive, sending)
+        elif self._is_draining and scope["method"] in NEW_WORK:
+            await send_error(scope, sending, Unavailable(STOPPING, retry_after=1))
+        else:
+            await self._app(scope, receive, sending)
+        return sending.status
+
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._pairing and head_error(scope) is None:  # type: ignore[arg-type]
+        if self._pairing and Head(scope).error is None:  # type: ignore[arg-type]
             await self._pairing(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before the handshake: status 403
+
+
+async def _send_answer(send: Send, answer: RegistryResponse, more: Headers, method: str) -> int:
+    """Send a prepared *answer*; return its status."""
+    status, headers, body = answer
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *more, POLICY]})
+    await send({"type": "http.response.body", "body": body if method == "GET" else b"", "more_body": False})
+    return status
 
 
 class _Sending:

@@ -3,12 +3,16 @@
 Source: OCI distribution-spec, "API", https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#api
 """
 
+from collections.abc import Sequence
+
+import msgspec
+
 from gateway.domain.location import Location
-from gateway.http.endpoints import MethodNotAllowed
+from gateway.http.endpoints import MethodNotAllowed, filter_referrers, page, parse_query
 from gateway.http.errors import headers_of, oci_body
 from swell.errors import SwellError
 from swell.oci.document import Document
-from swell.oci.media_types import OCTET_STREAM, manifest_type
+from swell.oci.media_types import OCI_INDEX, OCTET_STREAM, manifest_type
 
 Headers = list[tuple[bytes, bytes]]
 RegistryResponse = tuple[int, Headers, bytes]
@@ -56,6 +60,21 @@ def redirect(url: str, digest: str) -> RegistryResponse:
         _VERSION,
     ]
     return 307, headers, b""
+
+
+def tags_response(repository: str, tags: Sequence[str], query: bytes) -> RegistryResponse:
+    """Return a response 200 with the *tags* that *query* asks for."""
+    listed = page(tags, parse_query(query))
+    return ok(msgspec.json.encode({"name": repository, "tags": listed}), JSON)
+
+
+def referrers_response(index: bytes, query: bytes) -> RegistryResponse:
+    """Return a response 200 with the referrers in *index* that *query* asks for."""
+    headers: Headers = [(b"content-type", OCI_INDEX.encode())]
+    if artifact_type := parse_query(query).get("artifactType"):
+        index = filter_referrers(index, artifact_type)
+        headers.append((b"oci-filters-applied", b"artifactType"))
+    return ok(index, *headers)
 
 
 def failure(error: SwellError) -> RegistryResponse:

@@ -30,20 +30,32 @@ class HeadTooLarge(TooLarge):
     advice = "Send fewer or shorter header fields."
 
 
-def head_error(scope: HTTPScope) -> SwellError | None:
-    """The error in the head of the request *scope*: not exactly one `Host`, or more bytes than the limits; or None."""
-    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
-        return TargetTooLong()
-    size, hosts, named = 0, 0, False
-    for name, value in scope["headers"]:
-        size += len(name) + len(value)
-        if name == b"host":
-            hosts += 1
-            named = bool(value)
-    if size > MAX_HEAD:
-        return HeadTooLarge()
-    if hosts > 1:
-        return BadRequest("the request has more than one Host header")
-    if not named and scope["http_version"] not in {"1", "1.0"}:  # the server adds an empty Host if there is none
-        return BadRequest("the request has no Host header")
-    return None
+class Head:
+    """What the head of the request *scope* says, read in one pass. `error` is None unless it must be refused."""
+
+    __slots__ = ("error", "is_conditional", "traceparent", "user_agent")
+
+    def __init__(self, scope: HTTPScope) -> None:
+        self.user_agent, self.is_conditional = b"", False
+        self.traceparent: str | None = None
+        size, hosts, named = 0, 0, False
+        for name, value in scope["headers"]:
+            size += len(name) + len(value)
+            if name == b"host":
+                hosts += 1
+                named = bool(value)
+            elif name == b"user-agent":
+                self.user_agent = value
+            elif name == b"traceparent":
+                self.traceparent = value.decode("ascii", "replace")
+            elif name == b"if-none-match":
+                self.is_conditional = True
+        self.error: SwellError | None = None
+        if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
+            self.error = TargetTooLong()
+        elif size > MAX_HEAD:
+            self.error = HeadTooLarge()
+        elif hosts > 1:
+            self.error = BadRequest("the request has more than one Host header")
+        elif not named and scope["http_version"] not in {"1", "1.0"}:  # the server adds an empty Host if there is none
+            self.error = BadRequest("the request has no Host header")

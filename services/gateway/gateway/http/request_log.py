@@ -3,7 +3,7 @@
 import logging
 import re
 
-from swell.log import log, parse_traceparent
+from swell.log import is_logged, log, parse_traceparent
 
 _MAX_PATH, _MAX_METHOD = 1000, 20  # characters
 _QUIET = ("/v2", "/health")  # requested up to thousands of times a second, so logged at level debug
@@ -15,7 +15,7 @@ _PAIRING = re.compile(r"^(/+pairing\b).*", re.DOTALL)  # a secret of a Platform 
 def log_request(method: str, path: str, status: int, seconds: float, traceparent: str | None = None) -> None:
     """Log an answered request; *path* without secrets. The trace of the client, in *traceparent*, is one field."""
     level = logging.DEBUG if status < 400 and path.startswith(_QUIET) else logging.INFO
-    if log.is_enabled_for(level):
+    if is_logged(level):
         client = parse_traceparent(traceparent)
         fields = {"client_trace_id": client.trace_id} if client else {}
         seconds = round(seconds, 4)

@@ -28,7 +28,7 @@ _HEADERS = (
 )
 _TLS_ONLY = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 # `sandbox`: a response that a browser shows as a document has an opaque origin, and runs no scripts.
-_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
+POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")
 
 
 def security_headers(*, tls: bool) -> Headers:
@@ -38,7 +38,7 @@ def security_headers(*, tls: bool) -> Headers:
 
 def content_policy(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """The content policy for a response with *headers*; none if the response has its own."""
-    return [] if any(name == _POLICY[0] for name, _ in headers) else [_POLICY]
+    return [] if any(name == POLICY[0] for name, _ in headers) else [POLICY]
 
 
 @lru_cache(256)

@@ -3,6 +3,7 @@
 from gateway.access.vault import VaultUse
 from gateway.adapters.data_port import RemoteDataPort
 from gateway.adapters.pull_counter import PullCounter
+from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.relay import Relay
 from gateway.parts.shared import Shared
@@ -26,4 +27,5 @@ def registry_handler(
     )
     is_relayed = settings.blob_delivery is BlobDelivery.RELAY
     relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
-    return RegistryHandler(pulls, pull_counter.count, shared.client_address, relay)
+    recent = RecentPulls(shared.grants, shared.limits, pull_counter.count, shared.client_address)
+    return RegistryHandler(pulls, pull_counter.count, shared.client_address, relay, recent)

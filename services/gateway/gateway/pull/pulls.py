@@ -122,10 +122,10 @@ class Pulls:
         manifest = partial(self._images.manifest, grant, reference)
         return grant, await (retry_until_available(manifest, SHORT_OUTAGE) if has_waited else manifest())
 
-    async def blob(self, token: str, name: str, digest: Digest, address: str) -> Location:
-        """The location of *digest*, a config or layer of the granted image."""
+    async def blob(self, token: str, name: str, digest: Digest, address: str) -> tuple[Grant, Location]:
+        """The location of *digest*, a config or layer of the granted image, and the grant of *token*."""
         grant, _ = await self._grant(token, name, address)
-        return await self._images.locate(grant, digest)
+        return grant, await self._images.locate(grant, digest)
 
     async def tags(self, token: str, name: str, address: str) -> list[str]:
         """The granted tag; an empty list when an image without additions was granted by its digest."""
@@ -140,6 +140,8 @@ class Pulls:
 
     async def _grant(self, token: str, name: str, address: str) -> tuple[Grant, bool]:
         """The grant of *token* for the repository *name*, once its build has succeeded.
+
+        What may change while the grant is valid must keep `handlers.recent_pulls` from repeating the pull.
 
         The second value says whether the pull has waited for the build. Such a pull outlives a short outage of a
         backend: its client has waited, perhaps for minutes.

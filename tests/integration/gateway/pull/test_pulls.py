@@ -100,8 +100,8 @@ async def test_pulls_are_counted_by_organisation_and_kind(nats: Nats, redis: Red
     arm = Document(OCI_MANIFEST, b'{"config": {}, "layers": [], "annotations": {}}')
     entry = {"digest": arm.digest, "size": arm.size, "platform": {"os": "linux", "architecture": "arm64"}}
     fusion = ContainerLayer(location="https://example.org/fusion-amd64.tar.gz")
-    acme = structs.replace(GRANT, organisation="acme.org")
-    with_fusion = structs.replace(acme, container_config=ContainerConfig(layers=(fusion,)))
+    acme = structs.replace(GRANT, token="acme", organisation="acme.org")
+    with_fusion = structs.replace(acme, token="fusion", container_config=ContainerConfig(layers=(fusion,)))
     pull_counter = PullCounter(nats.stream, PullJournal(redis))
     async with publishing(pull_counter):
         pull_counter.count(GRANT, Document(OCI_INDEX, msgspec.json.encode({"manifests": [entry]})))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from cachetools import LRUCache, TTLCache
+from cachetools import Cache, LRUCache, TTLCache
 
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
@@ -67,6 +67,15 @@ class ConfirmedCache(Generic[V]):
     def __contains__(self, key: str) -> bool:
         """Whether *key* had a value when it was last used."""
         return key in self._cached
+
+    def is_fresh(self, key: str, value: V) -> bool:
+        """Whether *value* is what `get` returns for *key* without a call; it does not count as a use of the value."""
+        try:
+            cached = Cache.__getitem__(self._cached, key)  # not LRUCache's, which takes five times as long
+        except KeyError:
+            return False
+        is_recent = self._now() - cached.confirmed <= FRESH
+        return is_recent and cached.value is value and self._expires(value) > time.time()
 
     def add(self, key: str, value: V) -> None:
         """Cache *value*, which the store has now."""

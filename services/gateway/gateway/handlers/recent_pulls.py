@@ -1,0 +1,93 @@
+"""Repeated pulls: answers of the last requests, sent again without waiting for anything.
+
+Most pulls repeat one of the last few thousand: a pipeline starts hundreds of containers of one image. The answer
+depends on the path and the grant only, so it is prepared once. Each request still checks the token and the limit, and
+is counted.
+"""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from litestar.types import HTTPScope
+from msgspec import Struct
+
+from gateway.domain.grant import Grant
+from gateway.http.caller import ClientAddress
+from gateway.http.registry_responses import RegistryResponse
+from swell.api.containers import ScanMode
+from swell.instruments import CacheCounter
+from swell.oci.document import Document
+from swell.registry.principal import has_owners
+
+MAX_PULLS = 2_000
+MAX_BODY = 16 << 10  # bytes; larger manifests are answered by the handler, from the cache of documents
+_LOOKUPS = CacheCounter("pulls")
+
+
+class Grants(Protocol):
+    def is_fresh(self, token: str, grant: Grant) -> bool:
+        """Whether the store had *grant* for *token* within the last seconds, and it has not been revoked since."""
+
+
+class Limits(Protocol):
+    def take_pull_at_once(self, user: str, address: str) -> bool:
+        """Count a manifest for *user* or *address* without waiting; return False if that is impossible."""
+
+
+class _Answer(Struct, frozen=True, gc=False):
+    """The *response* to pulls of *grant*, up to the time *until* (seconds since 1970). A redirect has no document."""
+
+    grant: Grant
+    response: RegistryResponse
+    document: Document | None
+    until: float
+
+
+class RecentPulls:
+    """The answers by path; *count* is called with each manifest that is sent with GET, and its grant."""
+
+    def __init__(
+        self, grants: Grants, limits: Limits, count: Callable[[Grant, Document], None], address: ClientAddress
+    ) -> None:
+        self._grants = grants
+        self._limits = limits
+        self._count = count
+        self._address = address
+        self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
+
+    def answer(self, scope: HTTPScope) -> RegistryResponse | None:
+        """The answer to the request *scope*, which has no condition; None if the handler has to find it."""
+        answer = self._answers.get(scope["raw_path"])
+        if answer is None or not self._grants.is_fresh(answer.grant.token, answer.grant) or answer.until < time.time():
+            return None
+        grant, document = answer.grant, answer.document
+        if scope["method"] == "GET":
+            if document is not None:
+                if not self._limits.take_pull_at_once(grant.user, self._address(scope)):
+                    return None
+                self._count(grant, document)
+        elif scope["method"] != "HEAD" or document is None:
+            return None
+        _LOOKUPS.hit()
+        return answer.response
+
+    def add_manifest(self, raw_path: bytes, grant: Grant, response: RegistryResponse, document: Document) -> None:
+        """Keep the *response* with *document* for the next request, if it is small."""
+        if len(response[2]) <= MAX_BODY:
+            self._add(raw_path, _Answer(grant, response, document, math.inf))
+
+    def add_redirect(self, raw_path: bytes, grant: Grant, response: RegistryResponse, expires: float) -> None:
+        """Keep the *response* until a minute before its location expires (seconds since 1970)."""
+        self._add(raw_path, _Answer(grant, response, None, expires - 60))
+
+    def _add(self, raw_path: bytes, answer: _Answer) -> None:
+        """Keep *answer*, unless each pull of its grant has to check more than its token and its limit."""
+        _LOOKUPS.miss()
+        if answer.grant.scan_mode is ScanMode.REQUIRED or has_owners(answer.grant.principal):
+            return
+        self._answers[raw_path] = answer
+        if len(self._answers) > MAX_PULLS:
+            self._answers.popitem(last=False)
