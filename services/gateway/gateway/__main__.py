@@ -47,7 +47,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         open_vault(settings, connections, audit) as vault,
         open_platforms(settings, connections, vault.use) as platforms,
         open_providers(settings) as providers,
-        open_notices(settings, connections, drain) as notices,
+        open_notices(settings, connections, drain, audit) as notices,
     ):
         shared = create_shared(settings, connections, platforms, audit)
         build_ended = asyncio.Event()
@@ -64,12 +64,12 @@ async def main(settings: Settings, drain: Drain) -> None:
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:
                 pairing = pairing_handler(settings, shared, platforms)
                 parts = settings, shared, connections, dispatcher, identity.callers
-                containers = container_parts(*parts, pull_counter.count_hit, notices, vault.secrets)
+                containers = container_parts(*parts, pull_counter.count_hit, notices.follow, vault.secrets)
                 app = create_app(
                     registry_handler(settings, shared, pull_counter, vault.use),
                     containers,
                     build_parts(shared, connections, log_streams),
-                    service_parts(settings, connections, identity, vault, health),
+                    service_parts(settings, connections, identity, vault, notices.store, health),
                     identity.callers,
                     operator_parts(connections, containers.revocations, shared.audit),
                     read_access=shared.read_access,

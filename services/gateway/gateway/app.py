@@ -12,6 +12,7 @@ from gateway.access.leases import TokenLeases
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
+from gateway.access.webhooks import WebhookStore
 from gateway.adapters.oidc.sign_in import SignIn
 from gateway.audit.events import NO_AUDIT, Audit
 from gateway.builds.cancel import Cancellations
@@ -36,6 +37,7 @@ from gateway.handlers.scans import ScansController, affected
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
 from gateway.handlers.sessions import end_sessions, session
 from gateway.handlers.vault import VaultController
+from gateway.handlers.webhooks import WebhooksController
 from gateway.http.caller import Callers
 from gateway.http.edge import Edge
 from gateway.http.guess_limits import GuessLimits
@@ -92,6 +94,7 @@ class ServiceParts(NamedTuple):
     sessions: Sessions
     sign_in: SignIn
     vault: Vault
+    webhook_store: WebhookStore
     counters: Counters
     backends: Backends
     commit: str = ""
@@ -144,6 +147,7 @@ def create_app(
             InspectController,
             CredentialsController,
             VaultController,
+            WebhooksController,
             KeysController,
             session,
             end_sessions,

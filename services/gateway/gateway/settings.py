@@ -71,7 +71,8 @@ class Settings(Reach, frozen=True, kw_only=True):
       its key pair is replaced after `platform_lease`.
     - A lease of a token lasts `lease_step` from its last renewal, at most `lease_limit` from the token's creation. The
       runs that hold tokens are looked up each `lease_check`.
-    - `webhooks_file` has the addresses that get notices when builds, mirrors and scans end. E-mail is sent by
+    - `webhooks_file` has the addresses that get notices when builds, mirrors and scans end. `webhook_hosts` (`host` or
+      `host:port`) may have private addresses, and need no https, in the webhooks of users. E-mail is sent by
       `smtp_host`, to all users who do not refuse it; `smtp_preference` is for those whose preference is unknown. With
       `smtp_to`, all e-mail goes there.
     - At most `watchers` clients follow logs as events, and `watchers_of_build` of them the same log.
@@ -122,6 +123,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     builds_waiting: Annotated[int, Meta(ge=1)] = 100
     scans_waiting: Annotated[int, Meta(ge=1)] = 100
     webhooks_file: Path | None = None
+    webhook_hosts: frozenset[str] = frozenset()
     smtp_host: str = ""
     smtp_port: Annotated[int, Meta(ge=1, le=65535)] = 587
     smtp_tls: SmtpTls = SmtpTls.STARTTLS

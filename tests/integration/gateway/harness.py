@@ -21,6 +21,7 @@ from gateway.access.limits import Limits
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
+from gateway.access.webhooks import WebhookStore
 from gateway.adapters.oidc.sign_in import SignIn
 from gateway.app import BuildParts, ContainerParts, OperatorParts, ServiceParts, create_app
 from gateway.builds.cancel import Cancellations
@@ -265,6 +266,7 @@ class Harness:
                 Sessions(MemorySessions(), timedelta(hours=1), tls=False),
                 SignIn(None, MemorySessions(), server_url),
                 Vault(None, self),
+                WebhookStore(None, lambda _: False),
                 self,
                 self.backends,
             ),

@@ -14,12 +14,15 @@ import pytest
 from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
+from gateway.access.keys import Actor
+from gateway.audit.events import NO_AUDIT
 from gateway.connections import Connections
 from gateway.domain.identity import Identity
 from gateway.notices.queue import Follow
-from gateway.parts.notices import STREAM, Pace, open_notices
+from gateway.parts.notices import STREAM, NoticeParts, Pace, open_notices
 from gateway.settings import Settings
 from swell.concurrency.drain import Drain
+from swell.encryption import new_key
 from swell.jobs.consume import Redelivery
 from swell.jobs.dead_letters import DeadLetter, dead_letters, replay
 from swell.jobs.messages import BuildDone
@@ -59,18 +62,19 @@ async def sending(nats: Nats, redis: Redis, **settings: Any) -> AsyncIterator[Fo
     """A gateway's notices with these settings, and an empty queue."""
     with suppress(NotFoundError):
         await nats.stream.delete_stream(STREAM.name or "")
-    async with gateway(nats, redis, **settings) as notices:
-        yield notices
+    async with gateway(nats, redis, **settings) as parts:
+        yield parts.follow
 
 
 @asynccontextmanager
-async def gateway(nats: Nats, redis: Redis, **settings: Any) -> AsyncIterator[Follow]:
+async def gateway(nats: Nats, redis: Redis, **settings: Any) -> AsyncIterator[NoticeParts]:
     """What one gateway does for notices."""
     unused: dict[str, Any] = dict.fromkeys(("registry_proxy", "metrics"), "unused")
     unused |= {"redis": RedisSettings(url=""), "nats": NatsSettings(url=""), "s3": S3Settings(endpoint="")}
     urls: dict[str, Any] = {"server_url": "https://swell.example.org", "build_repository": "registry.example.org/b"}
     made = Settings(**urls, **unused, **settings)
-    async with open_notices(made, Connections(redis, nats, *[cast(Any, None)] * 6), Drain(), PACE) as notices:
+    connections = Connections(redis, nats, *[cast(Any, None)] * 6)
+    async with open_notices(made, connections, Drain(), NO_AUDIT, PACE) as notices:
         yield notices
 
 
@@ -203,3 +207,34 @@ async def test_nothing_is_sent_without_encryption(nats: Nats, redis: Redis, mail
     assert "the mail server fails" in letter.reason
     assert SMTP_PASSWORD not in letter.reason
     assert b"ada@example.org" not in letter.content
+
+
+async def test_users_have_webhooks_that_reach_no_private_address(
+    nats: Nats, redis: Redis, receiver: HttpReceiver
+) -> None:
+    """Unless the operator has named the host. A literal address is refused at the connection, as each other name."""
+    ada, owner = Actor("ada", ADA), "user:ada"
+    connections: list[asyncio.StreamWriter] = []
+    inside = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1", 0)
+    port = inside.sockets[0].getsockname()[1]
+    settings = {"encryption_keys": new_key("first"), "webhook_hosts": frozenset({f"127.0.0.1:{receiver.port}"})}
+    with suppress(NotFoundError):
+        await nats.stream.delete_stream(STREAM.name or "")
+    async with inside, gateway(nats, redis, **settings) as parts:
+        _, secret = await parts.store.put(ada, owner, "fine", receiver.url("fine"), ())
+        for host in ("127.0.0.1", "localhost"):
+            await parts.store.put(ada, owner, host, f"https://{host}:{port}/", ("build",))
+        await parts.follow.follow(ADA, "bd-1_1")
+        await end(nats)
+        found = await letters(nats, 2)
+        await until(lambda: receiver.of("fine"))
+
+    assert {msgspec.json.decode(letter.content)["webhook"] for letter in found} == {"127.0.0.1", "localhost"}
+    assert connections == []
+    request = receiver.of("fine")[0]
+    signed = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode() + request.content
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    assert request.headers["webhook-signature"] == "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+    stored = [await redis.get(name) for name in await redis.keys("swell:encrypted:*")]
+    assert len(stored) == 3
+    assert secret not in repr(stored)

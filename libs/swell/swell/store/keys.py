@@ -229,6 +229,11 @@ def followers(record_id: str) -> str:
     return f"swell:followers:{record_id}"
 
 
+def webhooks(owner: str) -> str:
+    """Hash: by name, the JSON of a webhook of a user or an organisation; its secret is an encrypted record."""
+    return f"swell:webhooks:{owner}"
+
+
 def session(session_id: str) -> str:
     """String: the JSON of a browser's session."""
     return f"swell:session:{session_id}"

@@ -22,6 +22,8 @@ class Action(StrEnum):
     CREDENTIAL_STORED = "credential.stored"
     CREDENTIAL_CHANGED = "credential.changed"
     CREDENTIAL_REMOVED = "credential.removed"
+    WEBHOOK_STORED = "webhook.stored"
+    WEBHOOK_REMOVED = "webhook.removed"
     SIGNED_IN = "session.started"
     SIGN_IN_REFUSED = "session.refused"
     SIGNED_OUT = "session.ended"
@@ -38,9 +40,9 @@ class AuditEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     - `user` is whose request, key or credential it is; empty for anonymous clients. `actor` is who has acted for that
       user: a user or an operator's account.
-    - `subject` is the id of the build, mirror, key, worker or dead letter, the registry of a credential, or the
-      fingerprint of a token, a session or a policy file. A token is never part of an event, nor an e-mail address or a
-      network address.
+    - `subject` is the id of the build, mirror, key, worker or dead letter, the registry of a credential, the name of a
+      webhook, or the fingerprint of a token, a session or a policy file. A token is never part of an event, nor an
+      e-mail address or a network address.
     """
 
     id: str

@@ -12,13 +12,14 @@ from swell.jobs.messages import Message
 
 
 class WebhookNotice(Struct, Message, frozen=True, kw_only=True):
-    """Send *end* to the webhook *webhook*, the name of one in the operator's file."""
+    """Send *end* to the webhook *webhook* of *owner*: without one, it is in the operator's file."""
 
     subject: ClassVar[str] = "notices.webhook"
 
     id: str
     webhook: str
     end: End
+    owner: str = ""
 
 
 class EmailNotice(Struct, Message, frozen=True, kw_only=True):

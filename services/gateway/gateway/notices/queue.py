@@ -1,11 +1,12 @@
 """Queue the notices of an end: one for each webhook, and one for each follower who gets e-mail."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Protocol
 
 from gateway.domain.identity import Identity
-from gateway.domain.notices import End, Follower, Preference, Webhook
+from gateway.domain.notices import End, Follower, Preference
+from gateway.notices.hooks import Hooks
 from gateway.notices.messages import EmailNotice, WebhookNotice
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildDone, ScanDone
@@ -50,14 +51,14 @@ class Notices:
         self,
         followers: Followers,
         queue: Queue,
-        webhooks: Mapping[str, Webhook],
+        hooks: Hooks,
         preference: Preference | None,
         *,
         sends_all: bool = False,
     ) -> None:
         self._followers = followers
         self._queue = queue
-        self._webhooks = webhooks
+        self._hooks = hooks
         self._preference = preference
         self._sends_all = sends_all
 
@@ -78,11 +79,9 @@ class Notices:
     async def _queue_all(self, end: End) -> None:
         """Queue all notices of *end*; repeating it within ten minutes queues none twice."""
         followers = await self._followers.get(end.id)
-        organisations = {follower.organisation for follower in followers}
-        for webhook in self._webhooks.values() if followers else ():
-            is_for = not webhook.organisation or webhook.organisation in organisations
-            if is_for and end.kind in webhook.events:
-                await self._queue.put(WebhookNotice(id=f"{webhook.name}:{end.id}", webhook=webhook.name, end=end))
+        async for owner, name in self._hooks.of(end, followers):
+            receiver = blake2b(f"{owner}\n{name}".encode(), digest_size=10).hexdigest() if owner else name
+            await self._queue.put(WebhookNotice(id=f"{receiver}:{end.id}", webhook=name, owner=owner, end=end))
         for follower in self._readers(followers, end):
             name = blake2b(follower.user.encode(), digest_size=10).hexdigest()
             await self._queue.put(EmailNotice(id=f"{end.id}:{name}", user=follower.user, end=end))

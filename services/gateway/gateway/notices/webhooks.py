@@ -16,6 +16,7 @@ import msgspec
 from cachetools import TTLCache
 
 from gateway.domain.notices import End, Webhook, secret_of
+from gateway.notices.hooks import Hooks
 from gateway.notices.messages import WebhookNotice
 from swell.errors import SwellError, Unavailable
 from swell.log import log
@@ -39,14 +40,17 @@ class Webhooks:
 
     def __init__(
         self,
-        webhooks: Mapping[str, Webhook],
+        hooks: Hooks,
         poster: Poster,
+        users_poster: Poster,
         server_url: str,
         pause: float = PAUSE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._webhooks = webhooks
+        """*poster* is for the webhooks of the operator, *users_poster* for those of users and organisations."""
+        self._hooks = hooks
         self._poster = poster
+        self._users_poster = users_poster
         self._server_url = server_url
         self._clock = clock
         self._running: Counter[str] = Counter()
@@ -58,28 +62,30 @@ class Webhooks:
         Raises:
             Unavailable: the receiver has not accepted it, or is busy: again later.
         """
-        webhook = self._webhooks.get(notice.webhook)
+        webhook, key = await self._hooks.find(notice.owner, notice.webhook), f"{notice.owner} {notice.webhook}"
         if webhook is None:
             log.info("notice of a removed webhook dropped", webhook=notice.webhook, id=notice.end.id)
             return
-        if webhook.name in self._failed or self._running[webhook.name] >= AT_ONCE:
+        if key in self._failed or self._running[key] >= AT_ONCE:
             raise Unavailable(f"the webhook {webhook.name} failed or is busy")
-        self._running[webhook.name] += 1
+        self._running[key] += 1
         try:
-            await self._post(webhook, notice.end)
+            await self._post(webhook, notice.end, self._users_poster if notice.owner else self._poster)
+        except Unavailable:
+            self._failed[key] = True
+            raise
         finally:
-            self._running[webhook.name] -= 1
+            self._running[key] -= 1
+            self._running += Counter()  # without those that are zero
 
-    async def _post(self, webhook: Webhook, end: End) -> None:
+    async def _post(self, webhook: Webhook, end: End, poster: Poster) -> None:
         content = msgspec.json.encode(cloud_event(end, self._server_url))
         headers = signed(secret_of(webhook.secret), end.id, int(self._clock()), content)
         try:
-            status = await self._poster.post(webhook.url, headers, content)
+            status = await poster.post(webhook.url, headers, content)
         except SwellError as error:
-            self._failed[webhook.name] = True
             raise Unavailable(f"the webhook {webhook.name} cannot be reached: {error}") from error
         if not 200 <= status < 300:
-            self._failed[webhook.name] = True
             raise Unavailable(f"the webhook {webhook.name} answers {status}")
         log.info("webhook notified", webhook=webhook.name, id=end.id, status=status)
 

@@ -83,6 +83,10 @@ STORED_CREDENTIALS: Mapping[str, Mapping[str, Any]] = {
     "A robot account of a registry": {"userName": "acme+pipelines", "password": "the-token-of-the-robot"},
 }
 
+WEBHOOKS: Mapping[str, Mapping[str, Any]] = {
+    "Notices of builds and scans": {"url": "https://bot.example.org/swell", "events": ["build", "scan"]},
+}
+
 KEYS: Mapping[str, Mapping[str, Any]] = {
     "A key for pulls and inspections, until a day": {
         "name": "laptop",

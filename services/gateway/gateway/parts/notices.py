@@ -9,19 +9,24 @@ from typing import NamedTuple
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 from yarl import URL
 
+from gateway.access.webhooks import WebhookStore
 from gateway.adapters.notices.followers import RedisFollowers
 from gateway.adapters.notices.http import GuardedPoster
 from gateway.adapters.notices.queue import NoticeQueue
 from gateway.adapters.notices.smtp import SmtpMailer, SmtpServer
+from gateway.adapters.notices.webhooks import RedisWebhooks
+from gateway.audit.events import Audit
 from gateway.connections import Connections
 from gateway.domain.notices import Webhook, parse_webhooks
 from gateway.notices.emails import Addresses, Emails, is_address
+from gateway.notices.hooks import Hooks
 from gateway.notices.messages import EmailNotice, WebhookNotice
 from gateway.notices.queue import NO_NOTICES, Follow, Notices
 from gateway.notices.webhooks import PAUSE, Webhooks
 from gateway.pages.rendering import render
 from gateway.settings import Settings
 from swell.concurrency.drain import Drain
+from swell.encryption import parse_keys
 from swell.jobs.consume import Redelivery, consume
 from swell.jobs.messages import BuildDone, ScanDone
 from swell.jobs.streams import add_streams
@@ -29,6 +34,7 @@ from swell.net.outbound import Policy, name_with_port, open_session
 from swell.net.reach import trusting
 from swell.settings import MAX_FILE, SettingsInvalid
 from swell.store.builds import RedisBuilds
+from swell.store.encrypted import EncryptedRecords
 
 SLOTS = 8
 
@@ -56,27 +62,39 @@ STREAM = StreamConfig(
 )
 
 
+class NoticeParts(NamedTuple):
+    """`follow` is for requests that start something, `store` for the webhooks of users."""
+
+    follow: Follow
+    store: WebhookStore
+
+
 @asynccontextmanager
 async def open_notices(
-    settings: Settings, connections: Connections, drain: Drain, pace: Pace = DEFAULT_PACE
-) -> AsyncIterator[Follow]:
-    """Yield what requests use to follow builds, mirrors and scans; while the block runs, notices are sent.
+    settings: Settings, connections: Connections, drain: Drain, audit: Audit, pace: Pace = DEFAULT_PACE
+) -> AsyncIterator[NoticeParts]:
+    """Yield what requests and handlers use; while the block runs, notices are sent.
 
     Raises:
         SettingsInvalid: the file of webhooks, or a setting of e-mail, is not valid.
     """
-    webhooks = read_webhooks(settings)
-    if not (webhooks or settings.smtp_host):
-        yield NO_NOTICES
+    webhooks, stored = read_webhooks(settings), stored_webhooks(settings, connections)
+    if not (webhooks or stored or settings.smtp_host):
+        yield NoticeParts(NO_NOTICES, store_of(settings, None, audit))
         return
     await add_streams(connections.nats.stream, STREAM)
-    followers, queue = RedisFollowers(connections.redis), NoticeQueue(connections.nats)
+    followers, queue, hooks = RedisFollowers(connections.redis), NoticeQueue(connections.nats), Hooks(webhooks, stored)
     preference = settings.smtp_preference if settings.smtp_host else None
-    notices = Notices(followers, queue, webhooks, preference, sends_all=bool(settings.smtp_to))
+    notices = Notices(followers, queue, hooks, preference, sends_all=bool(settings.smtp_to))
     stream, server_url = connections.nats.stream, settings.server_url.rstrip("/")
     hosts = frozenset(name_with_port(URL(webhook.url)) for webhook in webhooks.values())
-    async with open_session(Policy(hosts), settings) as session, asyncio.TaskGroup() as tasks:
-        sender = Webhooks(webhooks, GuardedPoster(session, pace.answer), server_url, pace.pause)
+    async with (
+        open_session(Policy(hosts), settings) as session,
+        open_session(Policy(settings.webhook_hosts), settings) as users_session,
+        asyncio.TaskGroup() as tasks,
+    ):
+        poster, users_poster = GuardedPoster(session, pace.answer), GuardedPoster(users_session, pace.answer)
+        sender = Webhooks(hooks, poster, users_poster, server_url, pace.pause)
         running = [
             consume(stream, "gateway-build-ends", BuildDone, notices.build_done, drain=drain),
             consume(stream, "gateway-scan-ends", ScanDone, notices.scan_done, drain=drain),
@@ -101,10 +119,20 @@ async def open_notices(
             )
         started = [tasks.create_task(each) for each in running]
         try:
-            yield notices
+            yield NoticeParts(notices, store_of(settings, stored, audit))
         finally:
             for task in started:
                 task.cancel()
+
+
+def stored_webhooks(settings: Settings, connections: Connections) -> RedisWebhooks | None:
+    """The webhooks of users; None without encryption keys."""
+    keys = parse_keys(settings.encryption_keys)
+    return RedisWebhooks(connections.redis, EncryptedRecords(connections.redis, keys)) if keys else None
+
+
+def store_of(settings: Settings, stored: RedisWebhooks | None, audit: Audit) -> WebhookStore:
+    return WebhookStore(stored, Policy(settings.webhook_hosts).allows, audit)
 
 
 def read_webhooks(settings: Settings) -> dict[str, Webhook]:

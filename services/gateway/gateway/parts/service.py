@@ -1,5 +1,6 @@
 """The parts that operators use."""
 
+from gateway.access.webhooks import WebhookStore
 from gateway.adapters.health import GatewayHealth
 from gateway.adapters.usage import RemoteCounters
 from gateway.app import ServiceParts
@@ -10,7 +11,12 @@ from gateway.settings import Settings
 
 
 def service_parts(
-    settings: Settings, connections: Connections, identity: IdentityParts, vault: VaultParts, health: GatewayHealth
+    settings: Settings,
+    connections: Connections,
+    identity: IdentityParts,
+    vault: VaultParts,
+    webhooks: WebhookStore,
+    health: GatewayHealth,
 ) -> ServiceParts:
     return ServiceParts(
         identity.accounts,
@@ -18,6 +24,7 @@ def service_parts(
         identity.sessions,
         identity.sign_in,
         vault.vault,
+        webhooks,
         RemoteCounters(connections.metrics),
         health,
         settings.commit,

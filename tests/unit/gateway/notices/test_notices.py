@@ -10,6 +10,7 @@ import pytest
 
 from gateway.domain.identity import Identity
 from gateway.domain.notices import End, Follower, Kind, Preference, Webhook, parse_webhooks, url_of
+from gateway.notices.hooks import Hooks
 from gateway.notices.messages import EmailNotice, WebhookNotice
 from gateway.notices.queue import Notices
 from gateway.notices.webhooks import Webhooks, cloud_event, signed
@@ -49,7 +50,7 @@ class Memory:
 
 
 def notices(memory: Memory, preference: Preference | None = None, **options: Any) -> Notices:
-    return Notices(memory, memory, {"all": ALL, "lab": LAB}, preference, **options)
+    return Notices(memory, memory, Hooks({"all": ALL, "lab": LAB}, None), preference, **options)
 
 
 async def test_only_requested_builds_have_notices() -> None:
@@ -183,6 +184,11 @@ class Receiver:
         return self.status
 
 
+def users() -> Receiver:
+    """The connections for webhooks of users, which those of the operator do not use."""
+    return Receiver(None)
+
+
 def notice(name: str = "all") -> WebhookNotice:
     return WebhookNotice(id=f"{name}:bd-1_1", webhook=name, end=END)
 
@@ -191,7 +197,9 @@ def notice(name: str = "all") -> WebhookNotice:
 async def test_a_failing_webhook_gets_nothing_for_a_while(status: int | None) -> None:
     """It would occupy the senders of all others. Redirects are failures: they could lead inside of the network."""
     receiver = Receiver(status)
-    webhooks = Webhooks({"all": ALL, "lab": LAB}, receiver, "https://swell.example.org", pause=3600)
+    webhooks = Webhooks(
+        Hooks({"all": ALL, "lab": LAB}, None), receiver, users(), "https://swell.example.org", pause=3600
+    )
     for _ in range(3):
         with pytest.raises(Unavailable):
             await webhooks.send(notice(), 1)
@@ -205,7 +213,7 @@ async def test_a_slow_webhook_gets_two_requests_at_once() -> None:
     """The other senders stay free."""
     receiver = Receiver()
     receiver.hold = asyncio.Event()
-    webhooks = Webhooks({"all": ALL}, receiver, "https://swell.example.org")
+    webhooks = Webhooks(Hooks({"all": ALL}, None), receiver, users(), "https://swell.example.org")
     async with asyncio.TaskGroup() as tasks:
         for _ in range(2):
             tasks.create_task(webhooks.send(notice(), 1))

@@ -13,7 +13,20 @@ from gateway.openapi.operations.operator import OPERATOR
 from gateway.openapi.operations.registries import REGISTRIES
 from gateway.openapi.operations.scans import SCANS
 from gateway.openapi.operations.service import METRICS, SERVICE
+from gateway.openapi.operations.webhooks import WEBHOOKS
 
-OPERATIONS = (*CONTAINERS, *BUILDS, *MIRRORS, *SCANS, *REGISTRIES, *VAULT, *KEYS, *OPERATOR, *METRICS, *SERVICE)
+OPERATIONS = (
+    *CONTAINERS,
+    *BUILDS,
+    *MIRRORS,
+    *SCANS,
+    *REGISTRIES,
+    *VAULT,
+    *WEBHOOKS,
+    *KEYS,
+    *OPERATOR,
+    *METRICS,
+    *SERVICE,
+)
 
 __all__ = ["OPERATIONS", "Operation"]

@@ -14,9 +14,10 @@ from gateway.openapi.schemas import (
     packages,
     scans,
     service,
+    webhooks,
 )
 
-_TOPICS = (containers, packages, builds, mirrors, scans, images, credentials, keys, operator, service)
+_TOPICS = (containers, packages, builds, mirrors, scans, images, credentials, keys, operator, service, webhooks)
 
 SCHEMAS: Final[Mapping[str, str]] = {name: text for topic in _TOPICS for name, text in topic.SCHEMAS.items()}
 PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
