@@ -10,17 +10,20 @@ import binascii
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 import bcrypt
 from cachetools import TTLCache
 
+from swell.concurrency.single_flight import SingleFlight
 from swell.errors import AccountRequired, TooManyRequests
 from swell.settings import SettingsInvalid
 
 _BCRYPT_HASH = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-9])\$[./A-Za-z0-9]{53}")  # cost 4 to 19: at most seconds of work
 _MAX_PASSWORD = 72  # bytes that bcrypt reads; htpasswd also cuts off longer passwords
 _MAX_PENDING = 32  # verifications, of which one runs: a flood of guesses uses at most one core
+_MAX_PENDING_OF_ADDRESS = 4  # different passwords: one client cannot lock the operators out
 _CACHE_SECONDS = 60.0
 
 
@@ -32,37 +35,38 @@ class Accounts:
         self._key = os.urandom(32)
         self._verified: TTLCache[bytes, bool] = TTLCache(1000, _CACHE_SECONDS)
         self._running = asyncio.Semaphore(1)
-        self._pending = 0
+        self._pending: Counter[str] = Counter()
+        self._verifications: SingleFlight[bytes, None] = SingleFlight(kept=False)
 
-    async def require(self, authorization: str | None) -> str:
-        """The name of the account in the `Authorization` header, after its password was checked.
+    async def require(self, authorization: str | None, address: str = "") -> str:
+        """The name of the account in `Authorization`, the header of a client at *address*, after its password was checked.
 
         A correct pair is cached for a minute under a keyed hash, so that polling is cheap. A wrong pair takes as long
         for an unknown name as for a known one.
 
         Raises:
             AccountRequired: the header is missing or malformed, or the name or the password is wrong.
-            TooManyRequests: 32 passwords are being verified already.
+            TooManyRequests: 32 passwords are being verified already, or 4 of this address.
         """
         name, password = parse_basic(authorization)
         if not self._hashes:
             raise AccountRequired
         fingerprint = hashlib.blake2b(name + b":" + password, key=self._key).digest()
         if fingerprint not in self._verified:
-            await self._verify(name, password)
+            await self._verifications.run(fingerprint, lambda: self._verify(name, password, address))
             self._verified[fingerprint] = True
         return name.decode("utf-8", "replace")
 
-    async def _verify(self, name: bytes, password: bytes) -> None:
-        if self._pending >= _MAX_PENDING:
+    async def _verify(self, name: bytes, password: bytes, address: str) -> None:
+        if self._pending.total() >= _MAX_PENDING or self._pending[address] >= _MAX_PENDING_OF_ADDRESS:
             raise TooManyRequests("too many passwords are being verified", retry_after=1)
         expected = self._hashes.get(name) or next(iter(self._hashes.values()))
-        self._pending += 1
+        self._pending[address] += 1
         try:
             async with self._running:
                 is_correct = await asyncio.to_thread(bcrypt.checkpw, password[:_MAX_PASSWORD], expected)
         finally:
-            self._pending -= 1
+            self._pending -= Counter({address: 1})
         if not is_correct or name not in self._hashes:
             raise AccountRequired
 

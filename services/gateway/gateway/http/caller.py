@@ -156,7 +156,7 @@ class Callers:
             raise CrossSite
         with self.guess_limiter.attempt(self.address(scope), f"account {authorization}"):
             try:
-                return await accounts.require(authorization)
+                return await accounts.require(authorization, self.address(scope))
             except AccountRequired:
                 self._refusals.record("account")
                 raise

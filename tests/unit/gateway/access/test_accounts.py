@@ -117,7 +117,9 @@ async def test_a_name_that_is_not_there_takes_as_long_as_one_that_is() -> None:
 async def test_a_flood_of_guesses_is_cut_short_and_the_loop_goes_on() -> None:
     """One core works on them, the rest wait or are sent away; other requests are answered meanwhile."""
     accounts = Accounts({b"anna": hashed(ANNA, rounds=8)})
-    guesses = [asyncio.create_task(accounts.require(basic("anna", b"%d" % guess))) for guess in range(100)]
+    guesses = [
+        asyncio.create_task(accounts.require(basic("anna", b"%d" % guess), f"192.0.2.{guess}")) for guess in range(100)
+    ]
     turns = 0
     while not all(guess.done() for guess in guesses):
         await asyncio.sleep(0.001)
@@ -127,6 +129,18 @@ async def test_a_flood_of_guesses_is_cut_short_and_the_loop_goes_on() -> None:
     assert turns > 10
     assert kinds.count(TooManyRequests) == 68
     assert kinds.count(AccountRequired) == 32
+
+
+async def test_one_client_does_not_lock_the_operators_out() -> None:
+    """It may guess as fast as it likes; requests with one password, such as those of a page, share its check."""
+    accounts = Accounts({b"anna": hashed(ANNA, rounds=8)})
+    guesses = [accounts.require(basic("anna", b"%d" % guess), "192.0.2.1") for guess in range(100)]
+    requests = [accounts.require(basic("anna", ANNA), "192.0.2.2") for _ in range(100)]
+
+    results = await asyncio.gather(*guesses, *requests, return_exceptions=True)
+
+    assert results[100:] == ["anna"] * 100
+    assert [type(result) for result in results[:100]].count(AccountRequired) == 4
 
 
 @pytest.mark.parametrize(
