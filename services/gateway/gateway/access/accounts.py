@@ -39,7 +39,7 @@ class Accounts:
         self._verifications: SingleFlight[bytes, None] = SingleFlight(kept=False)
 
     async def require(self, authorization: str | None, address: str = "") -> str:
-        """The name of the account in `Authorization`, the header of a client at *address*, after its password was checked.
+        """The name of the account in *authorization*, the header of a client at *address*, if the password is right.
 
         A correct pair is cached for a minute under a keyed hash, so that polling is cheap. A wrong pair takes as long
         for an unknown name as for a known one.

@@ -25,7 +25,7 @@ from swell.errors import (
 )
 from swell.oci.descriptor import Descriptor
 from swell.oci.document import Document
-from swell.oci.media_types import SIF_LAYER
+from swell.oci.media_types import DOCKER_CONFIG, OCI_CONFIG, SIF_LAYER
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
@@ -123,8 +123,10 @@ class RegistryImages:
 
 
 def is_sif(document: Document) -> bool:
-    """Whether *document* is the manifest of a SIF file."""
-    return document.is_manifest and [layer.media_type for layer in document.layers] == [SIF_LAYER]
+    """Whether *document* is the manifest of a SIF file, and not of an image, whose layer could be both."""
+    if not document.is_manifest or document.config.media_type in {OCI_CONFIG, DOCKER_CONFIG}:
+        return False
+    return [layer.media_type for layer in document.layers] == [SIF_LAYER]
 
 
 def _write_documents(folder: Path, manifest: Document) -> None:
