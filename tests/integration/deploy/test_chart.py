@@ -127,3 +127,30 @@ def test_wrong_values_are_refused_with_their_name(values: dict[str, Any], messag
 
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_a_role_takes_the_place_of_keys_of_the_object_store() -> None:
+    """No pod names keys that the Secret does not have, and each service's account has the annotation."""
+    role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/swell"}
+    done = template({**BACKENDS, "s3Keys": False, "serviceAccountAnnotations": role, "scanner": {"enabled": True}})
+    assert done.returncode == 0, done.stderr
+    objects = [each for each in yaml.safe_load_all(done.stdout) if each]
+    accounts = [each for each in objects if each["kind"] == "ServiceAccount"]
+
+    assert "s3-access-key" not in done.stdout
+    assert len(accounts) >= 5
+    assert all(each["metadata"]["annotations"] == role for each in accounts)
+
+
+def test_every_service_trusts_the_bundle() -> None:
+    """Also the one that makes no requests to registries: its backends may have private certificates."""
+    done = template({**BACKENDS, "caBundle": {"configMap": "authorities"}, "scanner": {"enabled": True}})
+    assert done.returncode == 0, done.stderr
+    objects = [
+        each for each in yaml.safe_load_all(done.stdout) if each and each["kind"] in {"Deployment", "StatefulSet"}
+    ]
+
+    assert len(objects) == 5
+    for each in objects:
+        (container, *_) = each["spec"]["template"]["spec"]["containers"]
+        assert {"name": "SWELL_CA_FILE", "value": "/etc/swell/ca/ca.crt"} in container["env"], each["metadata"]["name"]

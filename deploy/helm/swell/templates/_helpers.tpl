@@ -58,6 +58,9 @@ SWELL_LOG_LEVEL: {{ .root.Values.logLevel | quote }}
 SWELL_OPERATOR_LISTEN: "0.0.0.0:9190"
 SWELL_DRAIN: "PT{{ int .drain }}S"
 SWELL_S3_ENDPOINT: {{ include "swell.s3Endpoint" .root | quote }}
+{{- if .root.Values.caBundle.configMap }}
+SWELL_CA_FILE: /etc/swell/ca/{{ .root.Values.caBundle.key }}
+{{- end }}
 {{- end }}
 
 {{- /* Settings of services that make requests to other servers. */ -}}
@@ -70,9 +73,6 @@ SWELL_HTTPS_PROXY: {{ . | quote }}
 {{- end }}
 {{- with .Values.proxies.none }}
 SWELL_NO_PROXY: {{ join "," . | quote }}
-{{- end }}
-{{- if .Values.caBundle.configMap }}
-SWELL_CA_FILE: /etc/swell/ca/{{ .Values.caBundle.key }}
 {{- end }}
 SWELL_BUILD_REPOSITORY: {{ include "swell.buildRepository" . | quote }}
 {{- end }}
@@ -90,8 +90,10 @@ SWELL_SHARED_REGISTRIES: {{ concat $trial .Values.sharedRegistries | join "," | 
 SWELL_RPC_TOKEN_FILE: rpc-token
 SWELL_REDIS_URL_FILE: redis-url
 SWELL_NATS_URL_FILE: nats-url
+{{- if or .Values.s3Keys .Values.trial.enabled }}
 SWELL_S3_ACCESS_KEY_FILE: s3-access-key
 SWELL_S3_SECRET_KEY_FILE: s3-secret-key
+{{- end }}
 {{- end }}
 
 {{- define "swell.restrictedPod" -}}

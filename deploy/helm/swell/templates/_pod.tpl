@@ -132,6 +132,10 @@ apiVersion: v1
 kind: ServiceAccount
 metadata:
   {{- include "swell.metadata" . | nindent 2 }}
+  {{- with .root.Values.serviceAccountAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 automountServiceAccountToken: false
 ---
 apiVersion: policy/v1
