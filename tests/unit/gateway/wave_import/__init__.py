@@ -1,0 +1,1 @@
+"""Tests of `gateway.wave_import` without a backend."""
