@@ -28,11 +28,13 @@ from swell.registry.push import fetch_document
 from swell.registry.referrers import fetch_referrers
 from swell.signing.bundles import verify
 from swell.signing.keys import TrustedKeys
-from swell.signing.statements import PROVENANCE, SIGNATURE
+from swell.signing.statements import PROVENANCE, SIGNATURE, SPDX
+from swell.testing import rootfs
 from swell.testing.http_registry import HttpRegistry, http_registry
-from swell.testing.images import make_image, make_index
+from swell.testing.images import Layer, make_image, make_index
 from swell_embedded.stack import Stack
 from tests.bench.process import CannotMeasure, run
+from tests.e2e.busybox import push
 from tests.e2e.client import PLAIN, PUSHER, Swell, client_of, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.upstreams import Upstreams
@@ -293,6 +295,24 @@ async def test_a_built_image_is_signed_and_a_mirror_is_not(
     await record_of(swell, (await swell.submit(mirror=True, **request))["buildId"])
     tag = f"{target.repository}/acme/unsigned:{index.digest.replace(':', '-')}"
     assert await target.fetch(tag) is None
+
+
+@pytest.mark.full
+async def test_the_image_of_a_container_file_gets_the_sbom_of_its_scan(swell: Swell, upstreams: Upstreams) -> None:
+    """Signed and attached; this stack has no vulnerability database, so the scan itself fails."""
+    layer = Layer(*rootfs.layer_of(rootfs.debian({"libdemo": "1.0-1"})))
+    base = await push(f"{upstreams.open}/acme/with-packages:1", layer)
+    answer = await swell.build(f"FROM {base}\nLABEL sbom=yes\n", scanMode="async")
+    path = f"/v1alpha1/builds/{answer['buildId']}"
+
+    async def attached() -> dict[str, Any] | None:
+        status, bundle = await swell.get(f"{path}/sbom")
+        return bundle if status == 200 else None
+
+    bundle = msgspec.json.encode(await until(attached, seconds=180))
+    digest = (await swell.get(path))[1]["digest"]
+    document = verify(bundle, TrustedKeys(KEY.public_key()), digest, SPDX)
+    assert "libdemo" in {package["name"] for package in document["packages"]}
 
 
 async def test_an_augmented_image_is_signed_at_the_pull(swell: Swell, upstreams: Upstreams) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aiohttp import ClientSession
 from redis.asyncio import Redis
 
-from builder.adapters.attachments import RegistryAttachments, StoredAttestations
+from builder.adapters.attachments import RegistryAttachments, StoredAttestations, StoredSboms
 from builder.adapters.auth_files import AuthFiles
 from builder.adapters.base_configs import RegistryConfigs
 from builder.adapters.build_secrets import AllSecrets, BuildSecrets
@@ -26,6 +26,7 @@ from builder.adapters.stored_contexts import StoredContexts
 from builder.adapters.worker_capabilities import CapabilityRouter, missing_emulators
 from builder.assemble import IndexAssembler
 from builder.attest import Attester
+from builder.attest_scans import ScanAttester
 from builder.build import BuildRunner
 from builder.choose_engine import NoEngine, open_engine
 from builder.conda.engine import CondaEngine
@@ -45,7 +46,7 @@ from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.build_secrets import find_secret
 from swell.jobs.consume import consume, subscribe
-from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob
+from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob, ScanDone
 from swell.jobs.pause import Pause
 from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import user_credentials
@@ -68,6 +69,7 @@ from swell.store.build_waiter import BuildWaiter
 from swell.store.builds import RedisBuilds
 from swell.store.engines import EngineNames
 from swell.store.objects import S3Objects
+from swell.store.scans import RedisScans
 from swell.store.worker_capabilities import WorkerCapabilities
 from swell.store.workers import Workers
 
@@ -140,7 +142,12 @@ async def main(settings: Settings, drain: Drain) -> None:
         await installed.steps.try_one()
         async with asyncio.TaskGroup() as tasks:
             if attester := open_attester(settings, builds, registries.pushes, backends.logs):
-                tasks.create_task(attest_builds(backends.nats, attester))
+                reports = await opened.enter_async_context(
+                    objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
+                )
+                scans = RedisScans(backends.state, settings.record_ttl)
+                scanned = ScanAttester(scans, builds, StoredSboms(reports), attester)
+                tasks.create_task(attest_builds(backends.nats, attester, scanned))
             tasks.create_task(installed.steps.try_until_one_runs())
             tasks.create_task(runners.logs.uploads.run())
             tasks.create_task(run_jobs(settings, backends, installed, runners, drain))
@@ -180,16 +187,12 @@ def worker_report(settings: Settings, workers: Workers, router: CapabilityRouter
     return WorkerReport(workers, "builder", settings.listen, describe=describe, folders=folders, pause=pause)
 
 
-async def attest_builds(nats: Nats, attester: Attester) -> None:
-    """Sign the images of builds until cancelled."""
-    await consume(
-        nats.stream,
-        "builder-attest",
-        BuildDone,
-        attester.on_build_done,
-        slots=ATTESTED_AT_ONCE,
-        give_up=attester.give_up,
-    )
+async def attest_builds(nats: Nats, attester: Attester, scanned: ScanAttester) -> None:
+    """Sign the images of builds, and attach SBOMs of their scans, until cancelled."""
+    take = partial(consume, nats.stream, slots=ATTESTED_AT_ONCE)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(take("builder-attest", BuildDone, attester.on_build_done, give_up=attester.give_up))
+        tasks.create_task(take("builder-attest-scans", ScanDone, scanned.on_scan_done))
 
 
 async def open_registries(settings: Settings, nats: Nats, opened: AsyncExitStack) -> Registries:

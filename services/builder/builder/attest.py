@@ -13,13 +13,14 @@ from builder.measures import SIGNINGS
 from swell.errors import ManifestInvalid, ManifestUnknown, SwellError, Unavailable
 from swell.jobs.messages import BuildDone
 from swell.log import log
+from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference, parse_reference
 from swell.provenance import Provenance
 from swell.registry.principal import Principal
 from swell.signing.bundles import sign, verify
 from swell.signing.keys import Signer, TrustedKeys
-from swell.signing.predicates import slsa, spdx
+from swell.signing.predicates import packages_of, slsa, spdx
 from swell.signing.statements import PROVENANCE, SIGNATURE, SPDX, Subject, attachment, encode_statement
 from swell.store.attestations import Attestation
 from swell.store.builds import Builds
@@ -117,19 +118,42 @@ class Attester:
         await self._builds.put_signing(build_id, signing)
         SIGNINGS.labels(state.name.lower().replace("_", "-")).inc()
 
+    async def has_sbom(self, build_id: str) -> bool:
+        """Whether the image of *build_id* has an SBOM, or gets one of its lock file."""
+        lock = await self._store.lock(build_id)
+        return any(packages_of(lock)) or await self._store.get(build_id, Attestation.SBOM) is not None
+
+    async def attach_sbom(self, build: Build, manifest: Digest, document: Mapping[str, Any]) -> None:
+        """Attach the SPDX *document* to *manifest*, the image of *build* or of one of its platforms.
+
+        Raises:
+            SwellError: as of `Attachments`.
+        """
+        image = await self._fetch(build, manifest)
+        await self._attach(build, image, Attestation.SBOM, SPDX, document)
+
     async def _attest(self, build: Build, result: BuildResult) -> None:
-        submission = build.submission
-        name = submission.target_image.removeprefix(ORAS)
-        image = parse_reference(name).at(str(result.digest))
-        principal = submission.push_principal
-        if (document := await self._attachments.fetch(image, principal)) is None:
-            raise ManifestUnknown(f"{image} is not in the registry")
-        subject = Subject(name, document.digest)
+        document = await self._fetch(build, Digest(str(result.digest)))
         for kind, (predicate_type, predicate) in (await self._predicates(build, result, document)).items():
-            bundle = await self._stored(build.id, kind, subject, predicate_type)
-            bundle = bundle or await sign(encode_statement(subject, predicate_type, predicate), self._signer)
-            manifest = attachment(bundle, predicate_type, document)
-            await self._attachments.attach(image.at(manifest.digest), manifest, bundle, principal)
+            await self._attach(build, document, kind, predicate_type, predicate)
+
+    async def _fetch(self, build: Build, manifest: Digest) -> Document:
+        image = _image_of(build).at(manifest)
+        if (document := await self._attachments.fetch(image, build.submission.push_principal)) is None:
+            raise ManifestUnknown(f"{image} is not in the registry")
+        return document
+
+    async def _attach(
+        self, build: Build, document: Document, kind: Attestation, predicate_type: str, predicate: Mapping[str, Any]
+    ) -> None:
+        """Sign *predicate*, attach it to *document*, and store it if that is the image of *build*."""
+        subject = Subject(build.submission.target_image.removeprefix(ORAS), document.digest)
+        bundle = await self._stored(build.id, kind, subject, predicate_type)
+        bundle = bundle or await sign(encode_statement(subject, predicate_type, predicate), self._signer)
+        manifest = attachment(bundle, predicate_type, document)
+        image = _image_of(build).at(manifest.digest)
+        await self._attachments.attach(image, manifest, bundle, build.submission.push_principal)
+        if build.result and build.result.digest == document.digest:
             await self._store.put(build.id, kind, bundle)
 
     async def _stored(self, build_id: str, kind: Attestation, subject: Subject, predicate_type: str) -> bytes | None:
@@ -153,3 +177,7 @@ class Attester:
         if packages := spdx(build.submission.target_image, document.digest, result.finished, lock, facts):
             predicates[Attestation.SBOM] = (SPDX, packages)
         return predicates
+
+
+def _image_of(build: Build) -> Reference:
+    return parse_reference(build.submission.target_image.removeprefix(ORAS))

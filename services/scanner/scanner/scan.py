@@ -303,4 +303,5 @@ def done(scan: Scan, result: ScanResult) -> ScanDone:
         finished=result.finished,
         organisation=scan.submission.organisation,
         counts=dict(result.counts),
+        build_id="" if scan.submission.mirror_id else scan.submission.build_id or "",
     )

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from builder.adapters.attachments import RegistryAttachments, StoredAttestations
+from builder.adapters.attachments import RegistryAttachments, StoredAttestations, StoredSboms
 from builder.attest import Attester
+from builder.attest_scans import ScanAttester
 from swell.errors import ManifestInvalid, Unavailable
-from swell.jobs.messages import BuildDone
+from swell.jobs.messages import BuildDone, ScanDone
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of, hex_of
 from swell.oci.document import Document
@@ -33,6 +34,10 @@ from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import lock_key, provenance_key
 from swell.store.objects import MemoryObjects
 from swell.store.records import BuildResult, SigningState, Submission
+from swell.store.reports import SbomFormat, sbom_key
+from swell.store.scans import PlatformScan, ScanResult, ScanSubmission
+from swell.store.scans.memory import MemoryScans
+from swell.store.scans.records import build_key
 from swell.testing.images import make_image
 from tests.bench.process import CannotMeasure, run
 from tests.integration.registry_proxy.support import Registry, docker_registry
@@ -181,6 +186,63 @@ async def test_failed_builds_and_deleted_images_are_not_signed(site: Site) -> No
     assert await site.attached(image) == {}
     signing = await site.builds.signing(gone.id)
     assert signing is not None and signing.state is SigningState.GIVEN_UP and "gone" in signing.reason
+
+
+async def scanned(site: Site, name: str, lock: str = "") -> tuple[ScanAttester, ScanDone, Reference]:
+    """A signed image without lock file, and a scan of it with a stored SBOM."""
+    event, image, document = await site.built(name)
+    await site.logs.put(lock_key(event.id), lock.encode())
+    await site.attester().on_build_done(event, 1)
+    scans, reports = MemoryScans(), MemoryObjects()
+    submission = ScanSubmission(key=build_key(event.id), image=image.name, created=NOON, build_id=event.id)
+    scan_id, _ = await scans.request("d700b75853d8096c", submission, "client")
+    scan = await scans.get(scan_id)
+    assert scan is not None
+    platform = PlatformScan(platform="linux/amd64", digest=document.digest, packages=1)
+    await scans.finish(scan, ScanResult(started=NOON, finished=NOON, packages=1, platforms=(platform,)))
+    await reports.put(sbom_key(image.name, document.digest, SbomFormat.SPDX), b'{"packages": [{"name": "found"}]}')
+    attester = ScanAttester(scans, site.builds, StoredSboms(reports), site.attester())
+    done = ScanDone(
+        id=scan_id, image=image.name, platform="linux/amd64", succeeded=True, finished=NOON, build_id=event.id
+    )
+    return attester, done, image
+
+
+async def test_the_sbom_of_a_scan_is_attached_where_the_build_has_none(site: Site) -> None:
+    """A container file has no lock file: the scanner lists its packages. A repeated event adds nothing."""
+    attester, done, image = await scanned(site, "scanned")
+    assert SPDX not in await site.attached(image)
+
+    await attester.on_scan_done(done, 1)
+    bundles = await site.attached(image)
+    await attester.on_scan_done(done, 2)
+
+    assert await site.attached(image) == bundles and image.digest is not None
+    assert verify(bundles[SPDX], site.keys, image.digest, SPDX)["packages"] == [{"name": "found"}]
+    assert await site.logs.get(attestation_key(done.build_id, Attestation.SBOM)) == bundles[SPDX]
+
+
+async def test_the_sbom_of_a_lock_file_is_not_replaced_by_that_of_a_scan(site: Site) -> None:
+    """The packages of the solve are exact."""
+    attester, done, image = await scanned(site, "solved", LOCK)
+    before = await site.attached(image)
+
+    await attester.on_scan_done(done, 1)
+
+    assert await site.attached(image) == before
+
+
+async def test_an_sbom_that_cannot_be_attached_is_tried_again(site: Site) -> None:
+    """The registry refuses; the build and its signature stay."""
+    attester, done, image = await scanned(site, "retried")
+    stranger = RegistryClient(site.session, Keyring(), actions="pull,push")  # type: ignore[arg-type]
+    refused = ScanAttester(attester._scans, site.builds, attester._sboms, site.attester(stranger))
+
+    with pytest.raises(Unavailable, match="is not attached"):
+        await refused.on_scan_done(done, 1)
+
+    await attester.on_scan_done(done, 2)
+    assert SPDX in await site.attached(image)
 
 
 class Cosign:

@@ -159,7 +159,7 @@ class ScanJob(Struct, Job, frozen=True, kw_only=True):
 class ScanDone(Struct, Message, frozen=True, kw_only=True):
     """A scan has ended and its result is stored; `id` is the scan id, `platform` lists what was scanned.
 
-    `counts` are the findings by severity; empty if the scan failed.
+    `counts` are the findings by severity; empty if the scan failed. `build_id` is the build that has made the image.
     """
 
     subject: ClassVar[str] = "events.scan.done"
@@ -171,6 +171,7 @@ class ScanDone(Struct, Message, frozen=True, kw_only=True):
     finished: datetime
     organisation: str = ""
     counts: dict[str, int] = {}
+    build_id: str = ""
 
 
 class ScanAffected(Struct, Message, frozen=True, kw_only=True):

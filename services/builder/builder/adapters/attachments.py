@@ -1,7 +1,7 @@
 """Attachments of images in registries, and their copies in the object store."""
 
 from swell.errors import ManifestInvalid
-from swell.oci.digest import digest_of
+from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.reference import Reference
 from swell.provenance import Provenance, parse_provenance
@@ -14,6 +14,7 @@ from swell.signing.statements import BUNDLE, EMPTY
 from swell.store.attestations import Attestation, attestation_key
 from swell.store.logs import lock_key, provenance_key
 from swell.store.objects import Objects
+from swell.store.reports import SbomFormat, sbom_key
 
 
 class RegistryAttachments:
@@ -54,3 +55,13 @@ class StoredAttestations:
 
     async def put(self, build_id: str, kind: Attestation, bundle: bytes) -> None:
         await self._logs.put(attestation_key(build_id, kind), bundle, BUNDLE)
+
+
+class StoredSboms:
+    """See `builder.attest_scans.Sboms`; *reports* is the bucket of the scanner."""
+
+    def __init__(self, reports: Objects) -> None:
+        self._reports = reports
+
+    async def spdx(self, repository: str, manifest: Digest) -> bytes | None:
+        return await self._reports.get(sbom_key(repository, manifest, SbomFormat.SPDX))

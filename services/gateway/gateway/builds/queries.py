@@ -289,8 +289,8 @@ def _missing(signing: Signing | None) -> str:
     if signing and signing.state is SigningState.GIVEN_UP:
         return f"its image was not signed: {signing.reason}"
     return (
-        "a successful build gets it shortly after its end, if the operator has set a signing key, and an SBOM if its "
-        "packages are in a lock file"
+        "a successful build gets it shortly after its end, if the operator has set a signing key; an SBOM if its "
+        "packages are in a lock file, or after its first scan"
     )
 
 

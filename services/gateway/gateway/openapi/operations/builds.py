@@ -82,7 +82,11 @@ BUILDS = (
         for name, title, description in (
             ("signature", "signature", "A sigstore bundle, which `cosign verify` accepts with the operator's key."),
             ("provenance", "provenance", "A sigstore bundle with SLSA provenance v1; without a key, the stored facts."),
-            ("sbom", "SBOM", "A sigstore bundle with the Conda packages as SPDX 2.3."),
+            (
+                "sbom",
+                "SBOM",
+                "A sigstore bundle with the packages as SPDX 2.3: of the lock file, or of the first scan.",
+            ),
         )
     ),
     cancel(
