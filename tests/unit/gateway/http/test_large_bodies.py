@@ -44,23 +44,34 @@ async def test_an_address_gets_half_and_delays_no_other() -> None:
 
 
 async def test_a_request_that_waits_too_long_is_refused_and_forgotten() -> None:
-    """Its place is free for the next one."""
-    room = BodyRoom(100, wait=0.02)
-    one, large, small = reservations(room, "a", "b", "c")
+    """The client may come again later."""
+    room = BodyRoom(100, wait=0.01)
+    one, other = reservations(room, "a", "a")
     await one.take(50)
-    await Reservation(room, "d").take(20)
-    async with asyncio.TaskGroup() as tasks:
-        late = tasks.create_task(_refused(large, 50))
-        await asyncio.sleep(0.01)
-        assert await taken(tasks.create_task(small.take(30))) == [False]
-        await late
-    assert (large.size, small.size) == (0, 30)
 
-
-async def _refused(reservation: Reservation, size: int) -> None:
     with pytest.raises(Unavailable) as refused:
-        await reservation.take(size)
+        await other.take(50)
+
     assert refused.value.retry_after
+    assert other.size == 0
+    one.give_back()
+    await other.take(50)
+
+
+async def test_a_request_that_no_longer_waits_delays_no_other() -> None:
+    """Its place in the order is free for the next one."""
+    room = BodyRoom(100)
+    one, two, large, small = reservations(room, "a", "b", "c", "d")
+    await one.take(50)
+    await two.take(20)
+    leaving = asyncio.create_task(large.take(50))
+    staying = asyncio.create_task(small.take(30))
+    assert await taken(leaving, staying) == [False, False]
+
+    leaving.cancel()
+
+    assert await taken(leaving, staying) == [True, True]
+    assert (large.size, small.size) == (0, 30)
 
 
 @pytest.mark.parametrize("fails", [False, True])
