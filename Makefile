@@ -60,8 +60,8 @@ check: .venv/ready protos-current ## quick checks: format, lint, types, import c
 	$(BIN)/lint-imports
 	$(UNIT)
 
-bench: system-test .venv/ready ## run the benchmarks, each compared with another tool
-	$(BIN)/python -m tests.bench
+bench: system-test .venv/ready ## run the benchmarks, each compared with another tool, and write docs/performance.md
+	$(BIN)/python -m tests.bench --report
 
 bench-compare: system-test .venv/ready ## A=v0.1.0 B=HEAD [NAMES="tag redirect"]: measure two revisions alternately
 	$(BIN)/python -m tests.bench.compare $(or $(A),$(error set the first revision: make bench-compare A=v0.1.0 B=HEAD)) $(or $(B),HEAD) $(NAMES)

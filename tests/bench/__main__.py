@@ -15,6 +15,7 @@ from tests.bench.awaiting import awaited_build
 from tests.bench.bar import Result
 from tests.bench.blobs import blob_redirect, blob_relay, cold_clients, first_byte
 from tests.bench.builds import builds_on_layers, cached_build, trivial_build
+from tests.bench.ceiling import ceilings
 from tests.bench.fairness import fair_queue
 from tests.bench.growth import growth
 from tests.bench.herd import herd
@@ -27,6 +28,7 @@ from tests.bench.pages import page_first_byte
 from tests.bench.place import Place, open_place
 from tests.bench.polls import status
 from tests.bench.process import CannotMeasure
+from tests.bench.report import PAGE, report
 from tests.bench.scans import scans
 from tests.bench.signing import signatures
 from tests.bench.sizes import memory, second_start
@@ -46,6 +48,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "packages": conda_direct,
     "scan": scans,
     "sign": signatures,
+    "ceiling": ceilings,
     "tag": manifest_by_tag,
     "digest": manifest_by_digest,
     "identified": identified_pull,
@@ -73,7 +76,9 @@ def main() -> None:
     """Exit with 0 for any figures, and with 1 if a measurement failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure the bars beside their peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(MEASUREMENTS)}; default: all")
-    names = parser.parse_args().names or list(MEASUREMENTS)
+    parser.add_argument("--report", action="store_true", help=f"write {PAGE}")
+    options = parser.parse_args()
+    names = options.names or list(MEASUREMENTS)
     if unknown := set(names) - set(MEASUREMENTS):
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     log.configure("bench", "ERROR")
@@ -83,6 +88,8 @@ def main() -> None:
         sys.exit(f"nothing could be measured: {error or type(error).__name__}")
     if results:
         _say(f"\n{table(results)}\n\nKept in {write(results, Path('.swell/bench'), datetime.now(UTC))}")
+    if results and options.report:
+        PAGE.write_text(report(results, datetime.now(UTC)))
     sys.exit(1 if troubles else 0)
 
 

@@ -14,12 +14,13 @@ _SCRIPT = Path(__file__).with_name("load.lua")
 
 
 class Load(Struct, frozen=True):
-    """The result of wrk for complete responses; `p50` and `p99` in microseconds."""
+    """The result of wrk for complete responses; `p50`, `p99` and `p999` (99.9 %) in microseconds."""
 
     requests: int
     microseconds: int
     p50: int
     p99: int
+    p999: int
     errors: int
 
     @property
