@@ -1,8 +1,9 @@
 """Which blobs of a repository count as pushed by a build.
 
 A blob that the repository has already counts only if buildkitd has it too, if the layer cache that the build has read
-names it, or if it is mounted. BuildKit does not fetch the layers of a base image that no step needs, so the registry of
-a base image could name a layer of another user's image, which would become part of this image without being read.
+names and has it, or if it is mounted. BuildKit does not fetch the layers of a base image that no step needs, so the
+registry of a base image could name a layer of another user's image, which would become part of this image without being
+read.
 Reasons: `docs/decisions/0021-pushed-blobs-are-proven.md`.
 """
 
@@ -34,17 +35,24 @@ class Possession:
         self._bases = tuple(bases)
         self._may_mount = may_mount
         self._mountable: dict[str, bool] = {}
-        self._cached: set[tuple[str, str]] = set()
+        self._cached: dict[tuple[str, str], Reference] = {}
         self.daemon_has: Callable[[str], bool] = lambda _digest: False
         """Whether buildkitd has all bytes of a digest."""
 
     def add_cached(self, target: Reference, manifest: bytes) -> None:
-        """Add the blobs that *manifest*, which the build has read from its layer cache, names."""
-        self._cached.update((target.registry, digest) for digest in _blobs_of(manifest))
+        """Add the blobs that *manifest*, which the build has read from its layer cache at *target*, names."""
+        self._cached.update({(target.registry, digest): target for digest in _blobs_of(manifest)})
 
-    def may_reuse(self, target: Reference, digest: str) -> bool:
-        """Whether the build may use the blob *digest* that the repository of *target* has."""
-        return self.daemon_has(digest) or (target.registry, digest) in self._cached
+    async def may_reuse(self, target: Reference, digest: str) -> bool:
+        """Whether the build may use the blob *digest* that the repository of *target* has.
+
+        A layer cache may belong to a client, and not every registry checks that the repository of a manifest has the
+        blobs that it names. So the repository of the cache is asked.
+        """
+        if self.daemon_has(digest):
+            return True
+        cache = self._cached.get((target.registry, digest))
+        return cache is not None and await self._registry.has_blob(cache, digest)
 
     async def mount(self, target: Reference, digest: str) -> bool:
         """Mount *digest* from a base image in the registry of *target*; return whether one has it."""

@@ -145,7 +145,7 @@ class PushGateway:
         if attestation and digest == EMPTY_CONFIG_DIGEST:
             return found(digest)  # so that it is not pushed
         is_statement = attestation and STATEMENT in request.headers.get("Accept", "")
-        if not is_statement and self._possession.may_reuse(target, digest):
+        if not is_statement and await self._possession.may_reuse(target, digest):
             response = await self.registry.read(request, target, f"blobs/{digest}")
             response.release()
             if response.status != 404:

@@ -29,6 +29,12 @@ class TargetRegistry:
         headers = {"Accept": request.headers["Accept"]} if "Accept" in request.headers else {}
         return await self._client.ask(follow, request.method, target, path, headers)
 
+    async def has_blob(self, repository: Reference, digest: str) -> bool:
+        """Return whether the repository has a blob."""
+        response = await self._client.ask(follow, "HEAD", repository, f"blobs/{digest}", {})
+        response.release()
+        return response.status == 200
+
     async def put_manifest(self, target: Reference, reference: str, media_type: str, content: bytes) -> web.Response:
         url, headers = self._url(target, f"manifests/{reference}"), {"Content-Type": media_type}
         response = await self._client.ask_url(send, "PUT", target, url, headers, data=lambda: content)
