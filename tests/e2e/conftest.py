@@ -21,6 +21,7 @@ from tests.e2e.client import KEYS_FILE, SECRET, Swell, client_of
 from tests.e2e.engines import PULLERS, Containerd, Containers, Docker, Engine, run
 from tests.e2e.environment import NO_LIMITS, of_this_machine
 from tests.e2e.upstreams import Upstreams, Web, open_upstreams, open_web, running
+from tests.integration.builder.conda.channel import Channel, every_kind, serving
 
 VULNERABILITIES = (
     Vulnerability(id="CVE-2026-0001", package="libdemo", fixed="1.1", distribution="debian 12", description="demo"),
@@ -51,7 +52,17 @@ async def odd() -> AsyncIterator[OddRegistry]:
 
 
 @pytest.fixture(scope="session")
-def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory: pytest.TempPathFactory) -> OpenStack:
+def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Channel]:
+    """A Conda channel, which builders may read."""
+    with serving(tmp_path_factory.mktemp("channel")) as channel:
+        channel.add(*every_kind())
+        yield channel
+
+
+@pytest.fixture(scope="session")
+def new_stack(
+    upstreams: Upstreams, web: Web, odd: OddRegistry, channel: Channel, tmp_path_factory: pytest.TempPathFactory
+) -> OpenStack:
     """Return a function that opens a separate stack: `new_stack(home, JOB_LEASE="PT2S")`, optionally on *ports*.
 
     Every client may read its registries, unless SHARED_REGISTRIES has another value.
@@ -64,9 +75,17 @@ def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory
     database = keys.with_name("vulnerability.db")
     write_database(database, VULNERABILITIES, datetime.now(UTC) - timedelta(days=1))
 
+    hosts = (
+        *upstreams.hosts,
+        web.authority,
+        odd.authority,
+        odd.elsewhere.authority,
+        channel.url.removeprefix("http://"),
+    )
+
     def make(home: Path, ports: Ports | None = None, **settings: str) -> AbstractAsyncContextManager[Stack]:
         environment = {
-            "SWELL_ALLOWED_HOSTS": ",".join((*upstreams.hosts, web.authority, odd.authority, odd.elsewhere.authority)),
+            "SWELL_ALLOWED_HOSTS": ",".join(hosts),
             "SWELL_API_KEYS_FILE": str(keys),
             "SWELL_BUILD_SECRETS": f"token={secret}",
             "SWELL_REGISTRY_AUTH_FILE": str(upstreams.auth_file),
@@ -81,9 +100,11 @@ def new_stack(upstreams: Upstreams, web: Web, odd: OddRegistry, tmp_path_factory
 
 
 @pytest.fixture(scope="session")
-async def stack(new_stack: OpenStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """The stack that all tests share which do not change it."""
-    async with new_stack(tmp_path_factory.mktemp("stack")) as opened:
+async def stack(
+    new_stack: OpenStack, channel: Channel, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    """The stack that all tests share which do not change it; its users can search the packages of the channel."""
+    async with new_stack(tmp_path_factory.mktemp("stack"), CONDA_CATALOGUE_CHANNELS=channel.url) as opened:
         yield opened
 
 

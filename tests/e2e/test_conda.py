@@ -1,39 +1,17 @@
 """Packages as layers, from the request to the running container, with a local channel."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.e2e.client import Swell, client_of, encoded
-from tests.e2e.conftest import OpenStack
+from tests.e2e.client import Swell, encoded
 from tests.e2e.engines import Containers
 from tests.e2e.test_cli_doctor import swell_of
 from tests.e2e.upstreams import Upstreams
-from tests.integration.builder.conda.channel import Channel, every_kind, serving
-
-
-@pytest.fixture(scope="module")
-def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Channel]:
-    with serving(tmp_path_factory.mktemp("channel")) as channel:
-        channel.add(*every_kind())
-        yield channel
-
-
-@pytest.fixture(scope="module")
-async def swell(
-    new_stack: OpenStack, upstreams: Upstreams, channel: Channel, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Swell]:
-    """A client of a stack that may connect to the channel."""
-    hosts = ",".join((*upstreams.hosts, channel.url.removeprefix("http://")))
-    async with (
-        new_stack(tmp_path_factory.mktemp("stack"), ALLOWED_HOSTS=hosts) as stack,
-        client_of(stack.url) as client,
-    ):
-        yield client
+from tests.integration.builder.conda.channel import Channel
 
 
 def request_for(channel: Channel, upstreams: Upstreams, *entries: str, form: str = "oci-index") -> dict[str, Any]:

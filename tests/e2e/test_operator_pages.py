@@ -107,3 +107,20 @@ async def test_an_operator_looks_after_the_server(
     await page.get_by_role("link", name="Audit").click()
     await reloaded_until(page, page.locator("tbody tr").filter(has_text="token.revoked").first)
     await check(page, "operator-audit")
+
+
+async def test_an_operator_sees_the_usage_and_makes_keys(page: Page) -> None:
+    """Keys for any user; the name of a key is only a text."""
+    await page.goto("/view/usage")
+    await expect(page.locator("figure")).to_have_count(7)
+    await check(page, "usage")
+
+    await page.goto("/view/keys")
+    await page.get_by_label("Name").fill(HOSTILE)
+    await page.get_by_label("User", exact=True).fill("ada")
+    await page.get_by_role("button", name="Make the key").click()
+    await expect(page.locator("#new-key")).to_contain_text("swl_")
+    await check(page, "keys")
+    key = page.locator("tbody tr").filter(has_text=HOSTILE)
+    await key.get_by_role("button", name="Revoke").click()
+    await expect(key).to_have_count(0)

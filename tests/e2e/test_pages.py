@@ -1,10 +1,9 @@
 """The pages in Debian's Chromium: each with real data, live, cancelled, hostile, dark, and on a phone."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import bcrypt
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -13,37 +12,13 @@ from swell.testing import rootfs
 from swell.testing.images import Layer
 from tests.e2e.browser import check, new_page, open_browser
 from tests.e2e.busybox import push, read, refer, root
-from tests.e2e.client import Swell, client_of, until
-from tests.e2e.conftest import OpenStack
+from tests.e2e.client import Swell, until
 from tests.e2e.engines import pull
 from tests.e2e.upstreams import Upstreams, image_of
-from tests.integration.builder.conda.channel import Channel, every_kind, serving
+from tests.integration.builder.conda.channel import Channel
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>"
 PACKAGES = rootfs.debian({"libdemo": "1.0-1", "tiny": "2.0"})
-
-
-@pytest.fixture(scope="module")
-def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Channel]:
-    with serving(tmp_path_factory.mktemp("channel")) as channel:
-        channel.add(*every_kind())
-        yield channel
-
-
-@pytest.fixture(scope="module")
-async def swell(
-    new_stack: OpenStack, upstreams: Upstreams, channel: Channel, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Swell]:
-    """A client of a stack with a catalogue of packages, and an operator."""
-    accounts = tmp_path_factory.mktemp("accounts") / "htpasswd"
-    accounts.write_bytes(b"admin:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)))
-    settings = {
-        "ALLOWED_HOSTS": ",".join((*upstreams.hosts, channel.url.removeprefix("http://"))),
-        "CONDA_CATALOGUE_CHANNELS": channel.url,
-        "ACCOUNTS_FILE": str(accounts),
-    }
-    async with new_stack(tmp_path_factory.mktemp("stack"), **settings) as stack, client_of(stack.url) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -250,23 +225,6 @@ async def test_an_image_is_inspected(page: Page, upstreams: Upstreams) -> None:
 
     await expect(page.locator(".timeline tbody tr").first).to_contain_text("MiB")
     await check(page, "image")
-
-
-async def test_an_operator_sees_the_usage_and_makes_keys(browser: Browser, swell: Swell) -> None:
-    """The browser asks for the operator's password; without it there is nothing to see."""
-    async with new_page(browser, swell.url, http_credentials={"username": "admin", "password": "secret"}) as page:
-        await page.goto("/view/usage")
-        await expect(page.locator("figure")).to_have_count(7)
-        await check(page, "usage")
-
-        await page.goto("/view/keys")
-        await page.get_by_label("Name").fill(HOSTILE)
-        await page.get_by_label("User", exact=True).fill("ada")
-        await page.get_by_role("button", name="Make the key").click()
-        await expect(page.locator("#new-key")).to_contain_text("swl_")
-        await check(page, "keys")
-        await page.get_by_role("button", name="Revoke").click()
-        await expect(page.locator("main")).to_contain_text("There are no keys yet.")
 
 
 @pytest.mark.full

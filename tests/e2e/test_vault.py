@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from asyncio import Task
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -74,11 +75,28 @@ def requests(upstreams: Upstreams) -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["pull", "inspect", "include", "build", "copy", "dry run", "scan", "freeze", "mirror"])
-async def test_a_stored_credential_serves_its_owner_only(
-    swell: Swell, upstreams: Upstreams, login: dict[str, str], kind: str
-) -> None:
+KINDS = ("pull", "inspect", "include", "build", "copy", "dry run", "scan", "freeze", "mirror")
+
+
+@pytest.fixture(scope="module")
+async def uses(swell: Swell, upstreams: Upstreams, login: dict[str, str]) -> AsyncIterator[dict[str, Task[None]]]:
+    """The uses of credentials by their kinds; they run at the same time."""
+    tasks = {kind: asyncio.create_task(use(swell, upstreams, login, kind)) for kind in KINDS}
+    try:
+        yield tasks
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_stored_credential_serves_its_owner_only(uses: dict[str, Task[None]], kind: str) -> None:
     """The owner's request succeeds, and fills every cache on its way; then the same request of others is refused."""
+    await uses[kind]
+
+
+async def use(swell: Swell, upstreams: Upstreams, login: dict[str, str], kind: str) -> None:
     path, body = requests(upstreams)[kind]
     owner, other = await key_of(swell, f"owner-{kind.replace(' ', '-')}"), await key_of(swell, "other")
     before = await ask(swell, "POST", path, with_token(body, owner), **owner)
