@@ -227,5 +227,9 @@ def _json(fields: Mapping[str, Any]) -> str:
 
 def _yaml(fields: Mapping[str, Any]) -> str:
     """Return block style; times are quoted texts, durations are ISO 8601."""
-    plain = {name: f"PT{value}S" if isinstance(value, Decimal) else value for name, value in fields.items()}
+    plain: dict[str, Any] = {
+        name: f"PT{value}S" if isinstance(value, Decimal) else value for name, value in fields.items()
+    }
+    if counts := fields.get("vulnerabilities"):
+        plain["vulnerabilities"] = {severity: int(count) for severity, count in counts.items()}
     return yaml.safe_dump(plain, sort_keys=True, default_flow_style=False, allow_unicode=True) + "\n"
