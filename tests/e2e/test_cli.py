@@ -190,9 +190,9 @@ async def test_a_wait_has_an_end(run: Run, upstreams: Upstreams, tmp_path: Path)
 
     assert (late.code, late.stdout) == (5, "")
     assert "the build continues" in late.stderr
-    build_id = re.search(r"bd-\w+", late.stderr)
-    assert build_id
-    assert (await run("cancel", build_id[0], SWELL_TOKEN=PLAIN)).code == 0
+    name = re.search(r"\S+/wt/\S+", late.stderr)
+    assert name, late.stderr
+    assert (await run("cancel", name[0], SWELL_TOKEN=PLAIN)).code == 0
 
 
 async def test_refusals_have_their_own_code_and_advice(run: Run) -> None:
