@@ -12,9 +12,11 @@ import pytest
 from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
+from gateway.access.webhooks import OwnWebhook
 from gateway.adapters.access.sessions import RedisSessions
 from gateway.adapters.access.vaults import RedisVaults
 from gateway.adapters.audit import QUEUE, SEALED, AuditLog, AuditWriter, batches, open_streams
+from gateway.adapters.notices.webhooks import RedisWebhooks
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.chain import ChainBroken, hash_of, verify
 from gateway.audit.events import Action, AuditEvent
@@ -175,12 +177,16 @@ async def test_a_removed_user_leaves_nothing_behind(
     vaults = RedisVaults(redis, records)
     entry = Entry(user_name="robot", stored=datetime.now(UTC), stored_by="ada")
     await vaults.put(owner, "quay.io", entry, Credentials("robot", "secret"), 5)
+    webhooks, webhook = RedisWebhooks(redis, records), OwnWebhook(url="x", events=(), stored=entry.stored, stored_by="")
+    await webhooks.put(owner, "bot", webhook, "whsec_x", 5)
 
     await remove_user(settings, "ada")
 
-    assert "0 keys revoked, 1 sessions ended, 1 credentials deleted" in capsys.readouterr().out
+    assert "0 keys revoked, 1 sessions ended, 1 credentials and 1 webhooks deleted" in capsys.readouterr().out
     assert await sessions.get("s" * 43) is None
     assert await vaults.credentials(owner, "quay.io") is None
+    assert await webhooks.of(owner) == {}
+    assert await redis.keys("swell:encrypted:*") == []
     with pytest.raises(NotFound):
         await remove_user(settings, "ada")
 

@@ -42,20 +42,24 @@ STREAMS = (
     ),
     StreamConfig(name=EVENTS, subjects=["events.>"], max_age=7 * _DAY, max_bytes=1 << 30, duplicate_window=600.0),
     StreamConfig(name="LOGS", subjects=["logs.>"], max_age=3 * _DAY, max_bytes=4 << 30, allow_direct=True),
-    StreamConfig(name=DEAD, subjects=["dead.>"], max_age=30 * _DAY, max_msgs=10_000, max_bytes=1 << 30),
+    StreamConfig(
+        name=DEAD,
+        subjects=["dead.>"],
+        max_age=30 * _DAY,
+        max_msgs=10_000,
+        max_msgs_per_subject=2_000,  # notices to broken receivers must not displace jobs, which have a subject each
+        max_bytes=1 << 30,
+    ),
 )
 
 
-_added: dict[str, StreamConfig] = {}
-"""Further streams of this process, by name."""
-
-
 class Streams(JetStreamContext):
-    """JetStream; missing streams are created with *replicas* copies."""
+    """JetStream; missing streams are created with *replicas* copies. `added` are further ones, by name."""
 
     def __init__(self, client: Client, replicas: int = 1) -> None:
         super().__init__(client, timeout=5)
         self.replicas = replicas
+        self.added: dict[str, StreamConfig] = {}
 
 
 class Nats(NamedTuple):
@@ -132,7 +136,7 @@ async def create_missing(stream: JetStreamContext) -> None:
         Unavailable: they cannot be created.
     """
     with translated():
-        for config in (*STREAMS, *_added.values()):
+        for config in (*STREAMS, *(stream.added.values() if isinstance(stream, Streams) else ())):
             with suppress(BadRequestError):  # it exists with another configuration, of another version of Swell
                 await stream.add_stream(_replicated(stream, config))
 
@@ -161,12 +165,13 @@ async def created(stream: JetStreamContext, name: str) -> datetime | None:
 
 
 async def add_streams(stream: JetStreamContext, *configs: StreamConfig) -> None:
-    """Create further streams, or change their configurations; `create_missing` creates them, too, from now on.
+    """Create further streams, or change their configurations; `create_missing` of *stream* creates them, too.
 
     Raises:
         Unavailable: the server does not answer, or refuses them.
     """
-    _added.update({str(config.name): config for config in configs})
+    if isinstance(stream, Streams):
+        stream.added |= {str(config.name): config for config in configs}
     with translated():
         for config in configs:
             await _ensure(stream, config)

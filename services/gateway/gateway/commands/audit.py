@@ -2,7 +2,7 @@
 
 `verify` checks the chain and prints its last hash: store it elsewhere, and pass it as `--head` the next time. `export`
 prints events as JSON lines. `remove-user` revokes the keys of a user, ends the user's sessions, deletes the stored
-credentials, and forgets whose the user's pseudonym is.
+credentials and webhooks, and forgets whose the user's pseudonym is.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from gateway.adapters.access.sessions import RedisSessions
 from gateway.adapters.access.vaults import RedisVaults
 from gateway.adapters.audit import AuditLog, batches
 from gateway.adapters.events import RevocationEvents
+from gateway.adapters.notices.webhooks import RedisWebhooks
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.chain import ChainBroken, Checked, follow
 from gateway.audit.events import Action, AuditEvent, renamed
@@ -130,7 +131,7 @@ async def export(settings: Settings, selection: Selection) -> None:
 
 
 async def remove_user(settings: Settings, name: str) -> None:
-    """Delete the keys, sessions and credentials of *name*, and the name from the audit trail.
+    """Delete the keys, sessions, credentials and webhooks of *name*, and the name from the audit trail.
 
     The user's events stay, under a pseudonym.
 
@@ -146,14 +147,15 @@ async def remove_user(settings: Settings, name: str) -> None:
         revoked = await _revoke_keys(RedisKeys(state), events, name)
         ended = await RedisSessions(state).end_all(name)
         deleted = await _delete_credentials(state, events, user_owner(name))
+        webhooks = await _delete_webhooks(state, user_owner(name))
         pseudonym = await Pseudonyms(state).remove(name)
-        if pseudonym is None and not (revoked or ended or deleted):
-            raise NotFound(f"{name} has no keys, sessions, credentials or events in the audit trail")
+        if pseudonym is None and not (revoked or ended or deleted or webhooks):
+            raise NotFound(f"{name} has no keys, sessions, credentials, webhooks or events in the audit trail")
         audit = AuditLog(nats)
         audit.record(Action.USER_REMOVED, subject=pseudonym or "")
         await audit.store_waiting()
     sys.stdout.write(
-        f"{revoked} keys revoked, {ended} sessions ended, {deleted} credentials deleted; "
+        f"{revoked} keys revoked, {ended} sessions ended, {deleted} credentials and {webhooks} webhooks deleted; "
         f"events are those of {pseudonym or 'no one'}\n"
     )
 
@@ -170,13 +172,24 @@ async def _revoke_keys(stored: RedisKeys, events: RevocationEvents, user: str) -
 
 async def _delete_credentials(state: Redis, events: RevocationEvents, owner: str) -> int:
     """Delete the vault of *owner*; its encryption keys are not needed."""
-    vaults = RedisVaults(state, EncryptedRecords(state, EncryptionKeys({"none": bytes(KEY_BYTES)})))
+    vaults = RedisVaults(state, _records(state))
     paths = list((await vaults.state(owner)).entries)
     for path in paths:
         await vaults.delete(owner, path)
     if paths:
         await events.vault_changed(owner)
     return len(paths)
+
+
+async def _delete_webhooks(state: Redis, owner: str) -> int:
+    """Delete the webhooks of *owner*; their encryption keys are not needed."""
+    stored = RedisWebhooks(state, _records(state))
+    return sum([await stored.delete(owner, name) for name in await stored.of(owner)])
+
+
+def _records(state: Redis) -> EncryptedRecords:
+    """Records that can be deleted, and not read."""
+    return EncryptedRecords(state, EncryptionKeys({"none": bytes(KEY_BYTES)}))
 
 
 def _time(text: str) -> datetime:
