@@ -4,17 +4,22 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import bcrypt
+import msgspec
 import pytest
 
+from swell.jobs import streams
+from swell.jobs.messages import ScanAffected
 from swell.testing import rootfs
 from swell.testing.images import Layer
-from swell.testing.vulnerabilities import write_database
+from swell.testing.vulnerabilities import Vulnerability, write_database
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import push
 from tests.e2e.client import Fields, Swell, client_of, until
 from tests.e2e.conftest import VULNERABILITIES, OpenStack
 from tests.e2e.engines import pull
 from tests.e2e.environment import gateway_beside
+from tests.e2e.raw import LOGIN, ask
 from tests.e2e.test_cli_doctor import swell_of
 from tests.e2e.upstreams import Upstreams, image_of, running
 
@@ -187,9 +192,12 @@ async def test_the_gate_is_closed_for_a_refused_image(stack: Stack, image: str, 
 async def test_nothing_is_allowed_until_there_is_a_database(new_stack: OpenStack, image: str, tmp_path: Path) -> None:
     """The status and the record name the state of the database; there are never 0 findings. The next request is scanned
     with the database that has arrived, although its scanner is killed: there is one result, and the SBOM is used again.
+    What a newer database finds in it is an event, and an entry of the operator's list; no image is read.
     """
     database, levels = tmp_path / "database.db", ["LOW", "HIGH"]
-    settings = {"SCAN_DATABASE_FILE": str(database), "JOB_LEASE": "PT2S"}
+    accounts = tmp_path / "accounts"
+    accounts.write_bytes(b"ops:" + bcrypt.hashpw(b"pw", bcrypt.gensalt(4)) + b"\n")
+    settings = {"SCAN_DATABASE_FILE": str(database), "JOB_LEASE": "PT2S", "ACCOUNTS_FILE": str(accounts)}
     async with new_stack(tmp_path / "stack", **settings) as stack, client_of(stack.url) as swell:
         answer = await swell.submit(containerImage=image, scanMode="required", scanLevels=levels)
         status = await done(swell, answer["requestId"])
@@ -208,6 +216,39 @@ async def test_nothing_is_allowed_until_there_is_a_database(new_stack: OpenStack
         assert again["scanId"] == answer["scanId"].removesuffix("1") + "2"
         assert (await done(swell, again["requestId"]))["succeeded"] is True
         assert "stored SBOM" in (await swell.bytes(f"/v1alpha1/scans/{again['scanId']}/logs")).decode()
+
+        new = Vulnerability(id="CVE-2026-0009", package="tiny", severity="critical", distribution="debian 12")
+        database.unlink()
+        write_database(database, (*VULNERABILITIES, new), datetime.now(UTC))
+        stack.kill("scanner")
+        await stack.restart("scanner")
+
+        entry = await until(lambda: affected(swell), seconds=120)
+        assert (entry["scanId"], entry["added"]) == (again["scanId"], {"CRITICAL": 1})
+        assert entry["vulnerabilities"] == ["CVE-2026-0009"]
+        assert (await swell.read("/v1alpha1/scans/affected"))[0] == 401
+        assert await events_of(stack) == [entry["scanId"]]
+        later = await ended(swell, again["scanId"])
+        assert later["counts"] == {"CRITICAL": 1, "HIGH": 1, "LOW": 1}
+
+
+async def affected(swell: Swell) -> Fields | None:
+    """The newest image that became affected, as an operator reads it."""
+    listed = await ask(swell, "GET", "/v1alpha1/scans/affected", **LOGIN)
+    assert listed.status == 200
+    return next(iter(listed.json["images"]), None)
+
+
+async def events_of(stack: Stack) -> list[str]:
+    """The scans of the events about images that became affected."""
+    async with streams.connect(stack.env["SWELL_NATS_URL"], "test") as nats:
+        source = await nats.stream.subscribe(ScanAffected.subject, ordered_consumer=True)
+        pending, scans = 1, list[str]()
+        while pending:
+            message = await source.next_msg(timeout=30)
+            pending = message.metadata.num_pending
+            scans.append(msgspec.json.decode(message.data, type=ScanAffected).scan_id)
+        return scans
 
 
 async def test_the_command_line_shows_findings_and_files(swell: Swell, image: str, tmp_path: Path) -> None:
