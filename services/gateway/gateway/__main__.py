@@ -30,6 +30,7 @@ from gateway.parts.shared import Shared, create_shared
 from gateway.parts.vault import open_vault
 from gateway.settings import Settings
 from gateway.submit.dispatch import Dispatcher
+from gateway.workers import end_with_parent, run_workers
 from swell.concurrency.drain import Drain
 from swell.net.http import ConnectionLimit, listening
 from swell.operator_port import operator_port
@@ -39,6 +40,11 @@ from swell.serve import address, run_service
 
 async def main(settings: Settings, drain: Drain) -> None:
     """Serve until cancelled. The HTTP server stops first, so that the last pulls are still counted."""
+    if settings.gateway_workers > 1:
+        await run_workers(settings, drain)
+        return
+    if settings.gateway_worker:
+        end_with_parent()
     async with (
         operator_port("gateway", settings.operator_listen) as operator,
         exporting("gateway", settings.traces_url, settings.trace_sampling),
@@ -88,8 +94,8 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Serve while the block runs; then let requests end within the drain, and close what would stay open."""
     limit = ConnectionLimit(settings.connections_per_address, shared.client_address.of_connection)
-    websockets = pairing is not None
-    async with listening(app, address(settings.listen), limit=limit, websockets=websockets, drain=drain):
+    websockets, shares = pairing is not None, settings.gateway_worker > 0
+    async with listening(app, address(settings.listen), limit=limit, websockets=websockets, drain=drain, shared=shares):
         try:
             yield
         finally:

@@ -90,6 +90,8 @@ class Settings(Reach, frozen=True, kw_only=True):
     metrics: str
     builder: str = "127.0.0.1:9102"
     listen: str = "127.0.0.1:9090"
+    gateway_workers: Annotated[int, Meta(ge=1, le=64)] = 1  # processes, best one a core
+    gateway_worker: int = 0  # the number of this process; set by the one that starts the workers
     commit: Annotated[str, Meta(pattern=r"^[0-9A-Za-z._+-]{0,64}\Z")] = ""
     token_ttl: timedelta = timedelta(hours=36)
     allow_missing_platforms: bool = False

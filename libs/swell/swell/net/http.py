@@ -56,17 +56,21 @@ async def listening(
     limit: ConnectionLimit | None = None,
     websockets: bool = False,
     drain: Drain | None = None,
+    shared: bool = False,
 ) -> AsyncIterator[None]:
     """Serve *app* at *where* while the block runs; at the end, running requests have *grace* seconds to finish.
 
     With *drain*, which the caller has waited for, they have what is left of it, and one second at least.
+
+    The port may be *shared* with other processes of the service; the kernel spreads connections over them.
 
     With *websockets*, the app gets WebSockets too; a message of one has at most 64 MiB.
 
     Raises:
         Unavailable: the port is in use or not allowed.
     """
-    _check_free(where)
+    if not shared:
+        check_free(where)
     server = Server(
         app,
         address=where.host,
@@ -102,7 +106,7 @@ async def listening(
             serving.cancel()
 
 
-def _check_free(where: Address) -> None:
+def check_free(where: Address) -> None:
     """Check that no process uses the port: with Granian's SO_REUSEPORT, two processes would share its requests."""
     with socket.socket(socket.AF_INET6 if ":" in where.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -113,18 +117,25 @@ def _check_free(where: Address) -> None:
 
 
 async def _accepts(where: Address, serving: "asyncio.Task[None]") -> None:
+    """Wait until this process listens; a connection could be accepted by another one that shares the port."""
     deadline = monotonic() + START_SECONDS
     while monotonic() < deadline:
         if serving.done():
             raise Unavailable(f"cannot listen on {where.host}:{where.port}: {serving.exception()}")
-        try:
-            _, writer = await asyncio.open_connection(*where)
-        except OSError:
-            await asyncio.sleep(0.01)
-        else:
-            writer.close()
+        if _listeners(where.port):
             return
+        await asyncio.sleep(0.01)
     raise Unavailable(f"nothing accepts on {where.host}:{where.port} after {START_SECONDS:.0f} s")
+
+
+def _listeners(port: int) -> list[int]:
+    """Return the sockets of this process that listen on *port*."""
+    listeners = []
+    for number in _sockets():
+        with suppress(OSError), _duplicate(number) as connection:
+            if _is_at(connection, port) and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listeners.append(number)
+    return listeners
 
 
 def _connections() -> int:
@@ -142,10 +153,9 @@ def _close_stalled(port: int) -> None:
 
     Source: tcp(7), TCP_USER_TIMEOUT, https://man7.org/linux/man-pages/man7/tcp.7.html
     """
-    for number in _sockets():
+    for number in _listeners(port):
         with suppress(OSError), _duplicate(number) as connection:
-            if _is_at(connection, port) and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
 
 
 async def _check_connections(limit: ConnectionLimit, port: int) -> None:
