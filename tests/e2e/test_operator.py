@@ -37,6 +37,7 @@ PATHS = (
     ("POST", "/dead-letters/1/replay"),
     ("DELETE", "/dead-letters/1"),
     ("POST", "/tokens/revoke"),
+    ("POST", "/organisations/remove"),
     ("GET", "/registries"),
     ("GET", "/storage"),
     ("GET", "/audit"),
@@ -46,7 +47,7 @@ PATHS = (
 @pytest.mark.parametrize(("method", "path"), PATHS)
 async def test_only_operators_may_use_it(operated: Swell, method: str, path: str) -> None:
     """Strangers get 401, and users without the scope `administer` 403."""
-    body = {"user": "x"} if path.endswith("revoke") else None
+    body = {"user": "x", "organisation": "x"} if path.endswith(("revoke", "remove")) else None
     assert (await ask(operated, method, f"{OPERATOR}{path}", body)).status == 401
     user = {"Authorization": f"Bearer {PLAIN}"}
     assert (await ask(operated, method, f"{OPERATOR}{path}", body, **user)).status == 403

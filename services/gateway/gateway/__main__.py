@@ -77,7 +77,7 @@ async def main(settings: Settings, drain: Drain) -> None:
                     build_parts(shared, connections, log_streams),
                     service_parts(settings, connections, identity, vault, notices.store, health),
                     identity.callers,
-                    operator_parts(connections, containers.revocations, shared.audit),
+                    operator_parts(connections, containers.revocations, vault.vault, shared.audit),
                     read_access=shared.read_access,
                     audit=shared.audit,
                     pairing=pairing,

@@ -48,6 +48,7 @@ from gateway.http.sessions import Sessions, SessionTokens
 from gateway.inspect import Inspector
 from gateway.operate.audit import AuditTrail
 from gateway.operate.dead_letters import DeadLetters
+from gateway.operate.organisations import OrganisationRemoval
 from gateway.operate.queues import QueueQueries
 from gateway.operate.storage import StorageQueries
 from gateway.operate.tokens import TokenRevocations
@@ -109,6 +110,7 @@ class OperatorParts(NamedTuple):
     token_revocations: TokenRevocations
     storage_queries: StorageQueries
     audit_trail: AuditTrail
+    organisation_removal: OrganisationRemoval
 
 
 def create_app(

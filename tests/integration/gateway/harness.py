@@ -45,6 +45,7 @@ from gateway.http.sessions import Sessions
 from gateway.inspect import Inspector
 from gateway.operate.audit import AuditTrail
 from gateway.operate.dead_letters import DeadLetters
+from gateway.operate.organisations import OrganisationRemoval
 from gateway.operate.queues import QueueQueries
 from gateway.operate.storage import StorageQueries
 from gateway.operate.tokens import TokenRevocations
@@ -286,6 +287,7 @@ class Harness:
             TokenRevocations(none, revocations),
             StorageQueries(none, none, none),
             AuditTrail(None),
+            OrganisationRemoval(none, revocations, Vault(None, self)),
         )
 
     async def search(self, text: str, platform: str) -> Found:

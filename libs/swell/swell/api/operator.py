@@ -179,6 +179,34 @@ class AuditPage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     next: str | None = None
 
 
+class RemovalRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    """`POST /v1alpha2/operator/organisations/remove`: remove all data of `organisation`, or count it (`dry_run`).
+
+    `cursor` is `next` of the response before.
+    """
+
+    organisation: Annotated[str, Meta(min_length=1, max_length=254)]
+    dry_run: bool = False
+    cursor: Annotated[str, Meta(pattern=r"^[0-9]{1,20}$")] | None = None
+
+
+class RemovalAnswer(Struct, kw_only=True):
+    """How much was removed (with a dry run: would be). `kept` builds run, or tokens of others need them.
+
+    With `next`, more is left.
+    """
+
+    credentials: int = 0
+    webhooks: int = 0
+    keys: int = 0
+    sessions: int = 0
+    tokens: int = 0
+    builds: int = 0
+    scans: int = 0
+    kept: int = 0
+    next: str | None = None
+
+
 class SeenRegistry(Struct, frozen=True, kw_only=True, rename="camel"):
     """A registry that has answered, and when it last did."""
 

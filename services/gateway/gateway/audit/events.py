@@ -29,6 +29,7 @@ class Action(StrEnum):
     SIGNED_OUT = "session.ended"
     POLICY_READ = "policy.read"
     USER_REMOVED = "user.removed"
+    ORGANISATION_REMOVED = "organisation.removed"
     WORKER_DRAINED = "worker.drained"
     WORKER_RESUMED = "worker.resumed"
     DEAD_LETTER_REPLAYED = "dead-letter.replayed"

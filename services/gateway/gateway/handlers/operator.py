@@ -13,6 +13,7 @@ from gateway.http.bodies import read
 from gateway.http.caller import Callers
 from gateway.operate.audit import AuditTrail
 from gateway.operate.dead_letters import DeadLetters
+from gateway.operate.organisations import OrganisationRemoval
 from gateway.operate.queues import QueueQueries
 from gateway.operate.storage import StorageQueries
 from gateway.operate.tokens import TokenRevocations
@@ -23,6 +24,8 @@ from swell.api.operator import (
     DeadLetterRecord,
     QueuedBuildPage,
     QueuePage,
+    RemovalAnswer,
+    RemovalRequest,
     RevocationAnswer,
     RevocationRequest,
     SeenRegistryPage,
@@ -50,6 +53,7 @@ def operator_router(callers: Callers, accounts: Accounts) -> Router:
             QueueController,
             DeadLettersController,
             revoke_tokens,
+            remove_organisation,
             registries,
             storage,
             audit,
@@ -139,6 +143,13 @@ class DeadLettersController(Controller):
 @post("/tokens/revoke", status_code=200, request_max_body_size=None)  # `read` limits the size
 async def revoke_tokens(request: HttpRequest, token_revocations: NamedDependency[TokenRevocations]) -> RevocationAnswer:
     return await token_revocations.revoke(await read(request, RevocationRequest), operator_of(request))
+
+
+@post("/organisations/remove", status_code=200, request_max_body_size=None)
+async def remove_organisation(
+    request: HttpRequest, organisation_removal: NamedDependency[OrganisationRemoval]
+) -> RemovalAnswer:
+    return await organisation_removal.remove(await read(request, RemovalRequest), operator_of(request))
 
 
 @get("/registries")

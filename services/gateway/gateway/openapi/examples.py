@@ -101,4 +101,9 @@ REVOCATIONS: Mapping[str, Mapping[str, Any]] = {
     "How many tokens open images of a repository": {"image": "quay.io/acme", "dryRun": True},
 }
 
+REMOVALS: Mapping[str, Mapping[str, Any]] = {
+    "How much data an organisation has": {"organisation": "former.example", "dryRun": True},
+    "All data of an organisation": {"organisation": "former.example"},
+}
+
 KEY_CHANGES: Mapping[str, Mapping[str, Any]] = {"Only pulls": {"scopes": ["pull"]}}

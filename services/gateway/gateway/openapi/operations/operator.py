@@ -10,6 +10,8 @@ from swell.api.operator import (
     DeadLetterRecord,
     QueuedBuildPage,
     QueuePage,
+    RemovalAnswer,
+    RemovalRequest,
     RevocationAnswer,
     RevocationRequest,
     SeenRegistryPage,
@@ -125,6 +127,19 @@ OPERATOR = (
         RevocationAnswer,
         RevocationRequest,
         examples=examples.REVOCATIONS,
+        errors=(400, 403, 413, 429, 503),
+        account=True,
+    ),
+    post(
+        f"{_PATH}/organisations/remove",
+        "Remove an organisation",
+        "Removes the credentials, webhooks, API keys, sessions, tokens, ended builds with their logs, and scans of an "
+        "organisation, and the names of its users from the audit trail; for about 5 seconds. With `next` in the "
+        "response, send the request again with it as `cursor`.",
+        _TAG,
+        RemovalAnswer,
+        RemovalRequest,
+        examples=examples.REMOVALS,
         errors=(400, 403, 413, 429, 503),
         account=True,
     ),

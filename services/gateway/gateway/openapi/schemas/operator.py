@@ -29,6 +29,8 @@ SCHEMAS = {
     "RevocationRequest": "Which tokens to revoke: those for which all members are true. One of `user`, `organisation`, "
     "`image` and `buildId` is required.",
     "RevocationAnswer": "The result of a revocation.",
+    "RemovalRequest": "The organisation to remove.",
+    "RemovalAnswer": "What was removed, or would be.",
     "SeenRegistry": "A registry that has answered.",
     "SeenRegistryPage": "Registries, by name.",
     "AuditRecord": "An event of the audit trail.",
@@ -115,6 +117,22 @@ PROPERTIES = {
         "examined": "How many tokens were examined.",
         "revoked": "How many tokens were revoked, or would be.",
         "next": "`cursor` of the next request; missing when all tokens were examined.",
+    },
+    "RemovalRequest": {
+        "organisation": "Name of the organisation.",
+        "dryRun": "Whether its data is only counted.",
+        "cursor": "`next` of the previous response.",
+    },
+    "RemovalAnswer": {
+        "credentials": "Number of stored credentials.",
+        "webhooks": "Number of webhooks.",
+        "keys": "Number of API keys.",
+        "sessions": "Number of sessions of browsers.",
+        "tokens": "Number of tokens.",
+        "builds": "Number of builds and mirrors.",
+        "scans": "Number of scans.",
+        "kept": "Number of builds that stay, because they run or tokens of others need them.",
+        "next": "`cursor` of the next request; missing when all records were examined.",
     },
     "SeenRegistry": {
         "registry": "`host[:port]` of the registry.",
