@@ -354,8 +354,7 @@ def _as_failure() -> Iterator[None]:
     except ApiError as error:
         code = error.status.code or 500
         if code >= 500 or code in {409, 429} or (code == 403 and _QUOTA in (error.status.message or "")):
-            warn_once_a_second("cluster failed", error=error.status.message)
-            raise Unavailable("the cluster is unavailable") from error
+            raise Unavailable(f"the cluster is unavailable: {error.status.message}") from error
         log.error("request refused by the cluster", error=error.status.message, code=code)
         raise BuildFailure(
             Reason.ENGINE, f"The cluster refuses a request of the builder, with status {code}."
