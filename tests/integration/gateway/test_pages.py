@@ -13,6 +13,7 @@ from msgspec import structs
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.domain.quota import Quota
 from swell.net.http import listening
+from swell.oci.digest import digest_of
 from swell.serve import Address
 from swell.store.logs import LoggedStep
 from swell.store.records import Signing, SigningState
@@ -375,3 +376,34 @@ async def test_many_readers_of_an_ended_build_read_its_files_once(client: Client
         for _ in range(3):
             assert (await client.get(f"/view/builds/{build_id}")).status == 200
         assert reads.count(build_id) == count
+
+
+async def test_a_build_is_compared_with_the_build_before(client: Client, harness: Harness) -> None:
+    """Of the same inputs: whether the images are equal, and which packages have another version."""
+    locks = {
+        1: "https://c.example/linux-64/tool-1.0-h1_0.conda\n",
+        2: "https://c.example/linux-64/tool-2.0-h1_0.conda\n",
+    }
+
+    class Locked(type(harness.logs)):  # type: ignore[misc]
+        async def lock(self, build_id: str) -> AsyncIterator[bytes] | None:
+            return pieces(locks[min(int(build_id[-1]), 2)].encode())
+
+    harness.logs.__class__ = Locked
+    ids = list[str]()
+    for content in (b"one", b"two", b"two"):
+        body = {"containerFile": base64.b64encode(b"FROM a:2\n").decode(), "rebuild": True}
+        ids.append((await client.submit(body)).json["buildId"])
+        result = structs.replace(ended(succeeded=True), digest=digest_of(content))
+        await harness.builds.finish(ids[-1], result)
+
+    first, second, third = [(await client.get(f"/view/builds/{each}")).body.decode() for each in ids]
+
+    assert "Since the build before" not in first
+    assert f'href="/view/builds/{ids[0]}"' in second and "The images differ." in second
+    assert "<td>1.0-h1_0</td><td>2.0-h1_0</td>" in second.replace("0</td> <td>", "0</td><td>")
+    assert f'href="/view/builds/{ids[1]}"' in third and "equal, byte for byte" in third
+
+
+async def pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content

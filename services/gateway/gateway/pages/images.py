@@ -86,13 +86,15 @@ _KINDS = (
     ("application/vnd.dev.cosign", "signature"),
     ("application/vnd.cncf.notary.signature", "signature"),
     ("application/vnd.dev.sigstore.bundle", "sigstore bundle"),
+    ("application/vnd.in-toto", "attestation"),
 )
-_PREDICATE = "dev.sigstore.bundle.predicateType"
+_PREDICATES = ("dev.sigstore.bundle.predicateType", "in-toto.io/predicate-type")
 
 
 def kind_of(referrer: Referrer) -> str:
     """What *referrer* is, in a word: by the type of its statement, or else of its artifact; as it says of itself."""
-    names = (referrer.annotations or {}).get(_PREDICATE, ""), referrer.artifact_type or ""
+    annotations = referrer.annotations or {}
+    names = *(annotations.get(name, "") for name in _PREDICATES), referrer.artifact_type or ""
     found = (word for name in names for prefix, word in _KINDS if name.startswith(prefix))
     return next(found, "other artifact")
 

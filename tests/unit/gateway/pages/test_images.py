@@ -139,6 +139,7 @@ def test_the_largest_bar_is_as_high_as_the_chart() -> None:
         ("application/vnd.dev.sigstore.bundle.v0.3+json", "https://spdx.dev/Document/v2.3", "SBOM (SPDX)"),
         ("application/vnd.dev.sigstore.bundle.v0.3+json", "", "sigstore bundle"),
         ("application/spdx+json", "", "SBOM (SPDX)"),
+        ("application/vnd.in-toto+json", "", "attestation"),
         ("application/vnd.cncf.notary.signature", "", "signature"),
         ("application/vnd.example", "https://example.org", "other artifact"),
         (None, "", "other artifact"),
