@@ -16,6 +16,7 @@ from gateway.access.webhooks import OwnWebhook
 from gateway.adapters.access.sessions import RedisSessions
 from gateway.adapters.access.vaults import RedisVaults
 from gateway.adapters.audit import QUEUE, SEALED, AuditLog, AuditWriter, batches, open_streams
+from gateway.adapters.audit_head import AuditHead
 from gateway.adapters.notices.webhooks import RedisWebhooks
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.chain import ChainBroken, hash_of, verify
@@ -59,7 +60,8 @@ async def writing(nats: Nats, redis: Redis, writers: int = 1) -> AsyncIterator[A
     """A log, and *writers* that seal its events."""
     log = AuditLog(nats)
     tasks = [asyncio.create_task(log.run())]
-    tasks += [asyncio.create_task(AuditWriter(nats, Pseudonyms(redis), AGE).run()) for _ in range(writers)]
+    head = AuditHead(redis)
+    tasks += [asyncio.create_task(AuditWriter(nats, Pseudonyms(redis), AGE, head).run()) for _ in range(writers)]
     try:
         yield log
     finally:
@@ -165,6 +167,31 @@ async def test_the_command_detects_a_changed_trail(
     await trail.stream.publish("audit.sealed", contents[2])
     with pytest.raises(ChainBroken, match="after batch 2"):
         await verify_all(settings)
+
+
+async def test_the_command_detects_missing_and_moved_batches(
+    trail: Nats, redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also the last one, without a hash that the operator has stored: Redis has it, for as long as the batch lives."""
+    async with writing(trail, redis) as log:
+        for number in range(3):
+            log.record(Action.GRANTED, subject=str(number))
+            await sealed(trail, number + 1)
+        async with asyncio.timeout(30):
+            while (await trail.stream.stream_info(QUEUE)).state.messages:  # noqa: ASYNC110  another task changes it
+                await asyncio.sleep(0.05)
+    first, second, third = [content async for content in batches(trail)]
+    await verify_all(settings)
+    assert "3 events, up to batch 3" in capsys.readouterr().out
+    assert 0 < await redis.ttl("swell:audit-head") <= AGE.total_seconds()
+
+    for changed in ([first, second], [first, third], [second, first, third], [first, second, third[:-9]], []):
+        await trail.stream.delete_stream(SEALED)
+        await open_streams(trail, AGE)
+        for content in changed:
+            await trail.stream.publish("audit.sealed", content)
+        with pytest.raises(ChainBroken):
+            await verify_all(settings)
 
 
 async def test_a_removed_user_leaves_nothing_behind(

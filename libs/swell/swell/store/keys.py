@@ -79,6 +79,8 @@ AUDIT_PSEUDONYMS = "swell:audit-pseudonyms"
 """Hash: the pseudonym in the audit trail by name of a user."""
 AUDIT_NAMES = "swell:audit-names"
 """Hash: the name by pseudonym."""
+AUDIT_HEAD = "swell:audit-head"
+"""String: the hash of the last batch of the audit trail."""
 
 LUA = f"""
 local COUNTERS, UNPUBLISHED, UNFINISHED = '{COUNTERS}', '{UNPUBLISHED}', '{UNFINISHED}'

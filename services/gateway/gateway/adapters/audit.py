@@ -18,6 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
+from gateway.adapters.audit_head import AuditHead
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.chain import MOST_EVENTS, hash_of, seal
 from gateway.audit.events import Action, AuditEvent, people_of, renamed
@@ -109,9 +110,13 @@ class AuditLog:
 
 
 class AuditWriter:
-    """Seals the events of the queue into batches, with pseudonyms in the place of names."""
+    """Seals the events of the queue into batches, with pseudonyms in the place of names.
 
-    def __init__(self, nats: Nats, pseudonyms: Pseudonyms, age: timedelta) -> None:
+    The hash of the last batch is stored as *head*, outside of NATS.
+    """
+
+    def __init__(self, nats: Nats, pseudonyms: Pseudonyms, age: timedelta, head: AuditHead) -> None:
+        self._head = head
         self._nats = nats
         self._pseudonyms = pseudonyms
         self._age = age
@@ -177,6 +182,7 @@ class AuditWriter:
                     raise
                 continue
             log.info("audit batch sealed", sequence=sequence + 1, events=len(events), hash=hash_of(content))
+            await self._head.put(hash_of(content), self._age)
             return
         raise Unavailable("other writers append to the audit trail all the time")
 

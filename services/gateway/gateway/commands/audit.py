@@ -20,6 +20,7 @@ from gateway.adapters.access.issued_keys import RedisKeys
 from gateway.adapters.access.sessions import RedisSessions
 from gateway.adapters.access.vaults import RedisVaults
 from gateway.adapters.audit import AuditLog, batches
+from gateway.adapters.audit_head import AuditHead
 from gateway.adapters.events import RevocationEvents
 from gateway.adapters.notices.webhooks import RedisWebhooks
 from gateway.adapters.pseudonyms import Pseudonyms
@@ -87,20 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 async def verify(settings: Settings, head: str | None = None) -> None:
-    """Check the whole chain.
+    """Check the whole chain, also that it has the batches with the hash *head* and the one in Redis.
 
     Raises:
-        ChainBroken: a batch was changed or removed, or the batch with the hash *head* is missing.
+        ChainBroken: a batch was changed, moved or removed.
         Unavailable: a backend does not answer.
     """
-    last, events, has_head = None, 0, head is None
-    async with streams.connect(settings.nats, "audit", settings.ca_file) as nats:
+    last, events = None, 0
+    async with (
+        streams.connect(settings.nats, "audit", settings.ca_file) as nats,
+        redis.connect(settings.redis, settings.ca_file) as state,
+    ):
+        missing = set(filter(None, (head, await AuditHead(state).get())))
         async for content in batches(nats):
             last = follow(last, content)
             events += len(last.batch.events)
-            has_head |= last.hash == head
-    if not has_head:
-        raise ChainBroken(f"no batch of the audit trail has the hash {head}")
+            missing.discard(last.hash)
+    if missing:
+        raise ChainBroken(f"no batch of the audit trail has the hash {missing.pop()}: it was changed or removed")
     sys.stdout.write(f"{events} events, {_described(last)}\n")
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.adapters.audit import AuditLog, AuditWriter, open_streams
+from gateway.adapters.audit_head import AuditHead
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.events import NO_AUDIT, Audit
 from gateway.connections import Connections
@@ -23,7 +24,8 @@ async def open_audit(settings: Settings, connections: Connections) -> AsyncItera
         return
     await open_streams(connections.nats, settings.audit_age)
     audit = AuditLog(connections.nats)
-    writer = AuditWriter(connections.nats, Pseudonyms(connections.redis), settings.audit_age)
+    redis = connections.redis
+    writer = AuditWriter(connections.nats, Pseudonyms(redis), settings.audit_age, AuditHead(redis))
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(audit.run()), tasks.create_task(writer.run())]
         try:
