@@ -173,14 +173,15 @@ async def add_streams(stream: JetStreamContext, *configs: StreamConfig) -> None:
     if isinstance(stream, Streams):
         stream.added |= {str(config.name): config for config in configs}
     with translated():
-        for config in configs:
-            await _ensure(stream, config)
+        async with asyncio.timeout(WITHIN.total_seconds()):
+            for config in configs:
+                await _ensure(stream, config)
 
 
 async def _ensure(stream: JetStreamContext, config: StreamConfig) -> None:
     """Create the stream, or change what this version of Swell sets; the operator's other choices stay.
 
-    A cluster that elects a leader, or that has just lost a server, is asked again.
+    A cluster that elects a leader, or that has just lost a server, is asked again, until the caller's timeout.
 
     Raises:
         Unavailable: the cluster is too small for the replicas.
