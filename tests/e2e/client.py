@@ -1,4 +1,4 @@
-"""A client of Swell that uses only its public HTTP API."""
+"""What tests send to a server: raw requests of any form, and the rest with `swell_client`."""
 
 import asyncio
 import base64
@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiohttp
+import msgspec
 
 from swell.oci.digest import digest_of
 from swell.testing.images import Layer
+from swell_client import AsyncClient
 
 PLAIN, PULLER, PUSHER, HOLDER = (f"swell_{name}-of-these-tests" for name in ("plain", "puller", "pusher", "holder"))
 """API keys: without scopes, with the scope to pull, with the scope to push, and for the build secret `token`."""
@@ -29,10 +31,11 @@ Fields = dict[str, Any]
 
 
 class Swell:
-    """A client of the server at *url*."""
+    """The server at *url*: *session* sends requests that no client would send, *client* is that of users."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, client: AsyncClient) -> None:
         self.url = url
+        self.client = client
         self._session = session
 
     async def post(self, path: str = "/v1alpha2/container", /, **request: object) -> tuple[int, Fields]:
@@ -77,10 +80,12 @@ class Swell:
         return body
 
     async def log(self, build_id: str) -> str:
-        return (await self.bytes(log_path(build_id))).decode()
+        return await self.client.log(build_id)
 
     async def build_status(self, build_id: str) -> Fields:
-        return (await self.get(f"/v1alpha1/builds/{build_id}/status"))[1]
+        """The status with the names of the API."""
+        status: Fields = msgspec.to_builtins(await self.client.build_status(build_id))
+        return status
 
     async def ended(self, build_id: str) -> Fields:
         """Wait for the end of a build, at most two minutes, and return its status."""
@@ -105,8 +110,11 @@ def log_path(build_id: str) -> str:
 async def client_of(url: str) -> AsyncIterator[Swell]:
     timeout = aiohttp.ClientTimeout(total=120)
     connector = aiohttp.TCPConnector(limit=0)  # no limit: a hundred requests run at the same time
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        yield Swell(url, session)
+    async with (
+        aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+        AsyncClient(url, token="") as client,
+    ):
+        yield Swell(url, session, client)
 
 
 async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 60) -> T:
