@@ -110,6 +110,7 @@ SERVICES = (
             "SWELL_BUILDER",
             "SWELL_BUILD_REPOSITORY",
             "SWELL_ENCRYPTION_KEYS",
+            "SWELL_JOURNAL",
             "SWELL_METRICS",
             "SWELL_REGISTRY_PROXY",
             "SWELL_SERVER_URL",

@@ -101,6 +101,7 @@ def variables(site: Site) -> dict[str, str]:
         "SWELL_DATA_URL": f"http://localhost:{ports.data}",
         "SWELL_DRAIN": "PT5S",
         "SWELL_ENCRYPTION_KEYS": secrets.encryption_key,
+        "SWELL_JOURNAL": str(site.home / "journal"),
         "SWELL_LINK_KEY": secrets.link_key,
         "SWELL_LOG_LEVEL": "INFO",
         "SWELL_METRICS": f"127.0.0.1:{ports.metrics}",

@@ -7,9 +7,10 @@ from functools import partial
 
 from gateway.adapters.health import GatewayHealth
 from gateway.adapters.jobs import JobQueue
+from gateway.adapters.local_journal import LocalJournal
 from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.oidc.open import open_providers
-from gateway.adapters.pull_counter import PullCounter
+from gateway.adapters.pull_counter import Journal, PullCounter
 from gateway.adapters.pull_journal import PullJournal
 from gateway.app import create_app
 from gateway.connections import open_connections
@@ -59,7 +60,10 @@ async def main(settings: Settings, drain: Drain) -> None:
         build_ended = asyncio.Event()
         await follow_events(connections, shared, build_ended)
         dispatcher = Dispatcher(shared.builds, JobQueue(connections.nats), settings.builds_at_once)
-        pull_counter = PullCounter(connections.nats.stream, PullJournal(connections.redis))
+        journal: Journal = PullJournal(connections.redis)
+        if settings.journal:
+            journal = LocalJournal(settings.journal, journal)
+        pull_counter = PullCounter(connections.nats.stream, journal)
         identity = await open_identity_parts(settings, connections, shared, platforms.identities, providers, vault.use)
         health = GatewayHealth(connections, shared.grants, drain)
         async with asyncio.TaskGroup() as tasks:

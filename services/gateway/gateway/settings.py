@@ -50,6 +50,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     - `commit` is the revision of this server, as clients see it.
     - `blob_delivery` is how clients get blobs: by a redirect, or relayed by this gateway. A relaying gateway reads the
       registry-proxy's `spool` if its disk is shared.
+    - `journal` is a folder for counts of pulls while neither NATS nor Redis answers.
     - `accounts_file`, created by `htpasswd -B`, has the accounts that may read metrics and revoke tokens.
     - `api_keys_file` has the hashes of API keys and their identities.
     - `audit_age` is how long the audit trail is kept.
@@ -100,6 +101,7 @@ class Settings(Reach, frozen=True, kw_only=True):
     pull_wait: timedelta = timedelta(minutes=14)
     blob_delivery: BlobDelivery = BlobDelivery.REDIRECT
     spool: Path | None = None
+    journal: Path | None = None
     cache_size: int = 32 << 20  # bytes of manifests in the process's cache
     accounts_file: Path | None = None
     api_keys_file: Path | None = None

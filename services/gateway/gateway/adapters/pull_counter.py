@@ -2,6 +2,7 @@
 
 Counts are in memory for at most a second. Then they are events, in a journal until the message queue has confirmed
 them: a gateway that is killed loses at most the counts of the last second, also while the message queue is unavailable.
+With a `LocalJournal`, the same is true while Redis is unavailable as well.
 """
 
 import asyncio

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,10 +15,12 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from gateway.adapters import pull_journal
+from gateway.adapters.local_journal import LocalJournal
 from gateway.adapters.pull_counter import PullCounter
 from gateway.adapters.pull_journal import PullJournal
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.messages import ImagesPulled
 from swell.jobs.streams import Nats
@@ -179,6 +182,74 @@ async def test_the_counts_of_a_killed_gateway_are_published_by_another(
                     await asyncio.sleep(0.05)
 
     assert await published.total() == 50
+
+
+async def test_the_counts_of_a_gateway_killed_without_nats_and_redis_are_published_by_the_next(
+    backends: Stack,
+    nats: Nats,
+    redis: Redis,
+    published: PublishedPulls,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """They are in a folder of the gateway's machine, each once."""
+    monkeypatch.setattr(pull_journal, "LEFT", timedelta(0))
+    folder = tmp_path / "journal"
+    async with (
+        streams.connect(backends.env["SWELL_NATS_URL"], "killed") as connected,
+        redis_store.connect(backends.env["SWELL_REDIS_URL"]) as store,
+    ):
+        backends.kill("redis")
+        try:
+            async with stalled(backends, "nats"):
+                killed = PullCounter(connected.stream, LocalJournal(folder, PullJournal(store)))
+                async with publishing(killed), asyncio.timeout(60):
+                    for _ in range(50):
+                        killed.count(GRANT, IMAGE)
+                    while not list(folder.glob("*.json")):  # noqa: ASYNC110 - written by a background task
+                        await asyncio.sleep(0.05)
+                    killed._events.clear()  # as SIGKILL does
+        finally:
+            await backends.restart("redis")
+    async with publishing(PullCounter(nats.stream, LocalJournal(folder, PullJournal(redis)))):
+        await published.reaches(50)
+        async with asyncio.timeout(30):
+            while list(folder.iterdir()):  # noqa: ASYNC110 - removed by a background task
+                await asyncio.sleep(0.05)
+
+    assert await published.total() == 50
+
+
+async def test_a_journal_that_cannot_be_written_is_no_condition(tmp_path: Path) -> None:
+    """Events are in Redis then; without Redis as well, the counter logs that they are in memory only."""
+    occupied, events = tmp_path / "file", [ImagesPulled(id="a", day="2026-11-30", count=1)]
+    occupied.write_text("no folder")
+    working, failing = MemoryJournal(), MemoryJournal(fails=True)
+
+    await LocalJournal(occupied, working).add(events)
+    assert await LocalJournal(occupied, working).left() == working.events == events
+    with pytest.raises(Unavailable):
+        await LocalJournal(occupied, failing).add(events)
+    await LocalJournal(tmp_path / "folder", failing).add(events)
+
+
+class MemoryJournal:
+    """A journal in memory, or one that does not answer."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.events: list[ImagesPulled] = []
+        self._fails = fails
+
+    async def add(self, events: Sequence[ImagesPulled]) -> None:
+        if self._fails:
+            raise Unavailable("the state store does not answer")
+        self.events += events
+
+    async def remove(self, event: ImagesPulled) -> None:
+        self.events.remove(event)
+
+    async def left(self) -> list[ImagesPulled]:
+        return self.events
 
 
 async def test_pulls_are_counted_while_redis_is_away(backends: Stack, nats: Nats, published: PublishedPulls) -> None:
