@@ -41,7 +41,7 @@ async def run_workers(settings: Settings, drain: Drain) -> None:
         for number in range(1, settings.gateway_workers + 1):
             worker = await _start(environment_of(settings, number))
             workers.append(worker)
-            ends.append(asyncio.create_task(worker.wait()))
+            ends.append(asyncio.create_task(worker.wait()))  # no group: workers are stopped together, below
         log.info("workers started", count=len(workers))
         (ended, *_), _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         raise Unavailable(f"a worker has ended with {ended.result()}, so this gateway stops")
