@@ -1,6 +1,6 @@
 """Lines of a log as HTML: each kind of line has a colour. `static/log.js` does the same for the live log.
 
-Builders remove the colours of programs, because a secret with a colour code inside could not be masked.
+Builders remove the colours of programs, because a secret with a colour code inside could not be masked: decision 33.
 """
 
 import re
