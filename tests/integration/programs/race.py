@@ -29,7 +29,16 @@ PROGRAMS = (
     "swell_embedded.__main__",
 )
 
-_OF_OTHER_PROGRAMS = ("builder.run_build", "gateway.commands.encryption", "gateway.encryption")
+_COMMANDS = (
+    "builder.run_build.",
+    "gateway.audit.__main__.",
+    "gateway.commands.",
+    "gateway.encryption.",
+    "gateway.keys.",
+    "gateway.remove_organisation.",
+    "gateway.wave_import.",
+)
+"""Other programs of the package, with all modules below them."""
 
 
 def main(program: str, *, is_prepared: bool) -> None:
@@ -40,7 +49,7 @@ def main(program: str, *, is_prepared: bool) -> None:
     package, _, name = program.partition(".")
     if name == "__main__":
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if module.name not in (*PROGRAMS, *_OF_OTHER_PROGRAMS):
+            if module.name not in PROGRAMS and not f"{module.name}.".startswith(_COMMANDS):
                 importlib.import_module(module.name)
     if is_prepared and (missing := codecs.unprepared()):
         sys.exit(f"imported after the start without a call of codecs.prepare: {missing}")
