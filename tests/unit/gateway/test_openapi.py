@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from typing import Any, get_type_hints
 
 import pytest
@@ -32,6 +33,7 @@ NO_API = ("/auth/", "/v2", "/openapi", "/view", "/assets")  # the registry, this
 FORMS = ("/", "/build", "/augment")
 
 
+@cache
 def routes() -> dict[tuple[str, str], HTTPRouteHandler]:
     """The handlers of the application, by method and the shape of their path."""
     app = Harness().app("http://localhost")

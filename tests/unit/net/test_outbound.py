@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from random import Random
 
 import pytest
+import trustme
 from aiohttp import ClientSession
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
@@ -17,7 +19,8 @@ from yarl import URL
 
 from swell.errors import AddressForbidden, UpstreamBroken
 from swell.net.addresses import is_public, looks_public
-from swell.net.outbound import Policy, Reach, open_session, reachable, send
+from swell.net.outbound import Policy, Reach, check_target, open_session, reachable, send
+from swell.net.reach import ClientCertificate, trusting
 from swell.settings import SettingsInvalid
 
 FORBIDDEN = [
@@ -206,6 +209,22 @@ async def test_a_file_without_certificates_stops_the_service(tmp_path: Path) -> 
             open_session(Policy(), Reach(ca_file=tmp_path / name))
 
 
+def test_a_certificate_is_sent_only_with_its_own_key(tmp_path: Path) -> None:
+    """The message names both variables."""
+    authority = trustme.CA()
+    for name in ("one", "other"):
+        issued = authority.issue_cert(f"{name}.example")
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+    variables = "SWELL_REDIS_CERTIFICATE_FILE and SWELL_REDIS_CERTIFICATE_KEY_FILE"
+
+    trusting(None, ClientCertificate(variables, tmp_path / "one.pem", tmp_path / "one.key"))
+
+    for key in ("other.key", "absent.key"):
+        with pytest.raises(SettingsInvalid, match=variables):
+            trusting(None, ClientCertificate(variables, tmp_path / "one.pem", tmp_path / key))
+
+
 class Resolver(AbstractResolver):
     """Says that every name has *addresses*."""
 
@@ -261,6 +280,34 @@ async def test_a_name_is_worth_its_addresses(resolved: tuple[ClientSession, Reso
     resolver.addresses = tuple(addresses)
     with pytest.raises(AddressForbidden):
         await send(session, "GET", URL(f"http://registry-{next(numbers)}.example/"), {})
+
+
+@given(st.lists(private, min_size=1, max_size=3), st.lists(st.just("93.184.215.14"), max_size=2), st.randoms())
+async def test_no_client_is_sent_to_a_name_with_a_forbidden_address(
+    resolved: tuple[ClientSession, Resolver], addresses: list[str], more: list[str], order: Random
+) -> None:
+    """One is enough: the client connects to any of them."""
+    session, resolver = resolved
+    mixed = [*addresses, *more]
+    order.shuffle(mixed)
+    resolver.addresses = tuple(mixed)
+
+    with pytest.raises(AddressForbidden):
+        await check_target(session, URL(f"https://storage-{next(numbers)}.example/"), URL("https://registry.example/"))
+
+
+async def test_clients_are_sent_to_public_addresses(resolved: tuple[ClientSession, Resolver]) -> None:
+    """Registries keep their blobs at other hosts."""
+    session, resolver = resolved
+    resolver.addresses = ("93.184.215.14", "2606:4700::1")
+
+    await check_target(session, URL(f"https://storage-{next(numbers)}.example/"), URL("https://registry.example/"))
+
+
+async def test_a_session_without_a_guard_checks_nothing() -> None:
+    """Clients of this library use their own sessions, for servers that they trust."""
+    async with ClientSession() as session:
+        await check_target(session, URL("https://10.0.0.1/"), URL("https://registry.example/"))
 
 
 @pytest.mark.parametrize(
