@@ -128,8 +128,10 @@ async def microseconds(app: Callable[..., Awaitable[None]], path: str, status: i
     for _ in range(ROUNDS):
         sink = _Sink()
         started = time.process_time()
-        for _ in range(REQUESTS):
+        for number in range(REQUESTS):
             await app(scope_of(path), _receive, sink)
+            if not number % 100:
+                await asyncio.sleep(0)  # for work in the background, such as confirming the token again
         rounds.append((time.process_time() - started) * 1e6 / REQUESTS)
         if sink.status != status:
             raise SystemExit(f"{path} was answered with {sink.status}")
