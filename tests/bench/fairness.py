@@ -12,7 +12,7 @@ from tests.bench.place import Place
 
 ROUNDS = 3
 BUILDS = 30  # of one client
-_OTHER = ("127.0.0.2", 0)  # clients without a key are told apart by their addresses
+_OTHER = ("127.0.0.2", 0)  # clients without a key are distinguished by their addresses
 
 # `SWELL_BUILDS_AT_ONCE` is 8; one more may end while the other client's build runs.
 WAITED = Bar(name="builds of another client before one's own, it has 30", unit="builds", must=9, aim=9)

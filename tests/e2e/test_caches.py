@@ -77,7 +77,7 @@ async def test_a_removed_part_of_an_image_is_noticed_within_a_second(
     await remove(stack, first["containerImage"], part)
 
     async with asyncio.timeout(30):
-        while (again := await swell.build(containerfile))["cached"]:  # noqa: ASYNC110  the server tells in no other way
+        while (again := await swell.build(containerfile))["cached"]:  # noqa: ASYNC110  no event reports it
             await asyncio.sleep(0.2)
 
     assert again["buildId"] != first["buildId"]

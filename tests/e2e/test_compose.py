@@ -191,7 +191,7 @@ def test_steps_cannot_reach_the_backends(swell: Docker) -> None:
 
 
 def test_a_client_cannot_choose_its_address(swell: Docker) -> None:
-    """The proxy says who the client is: with another address in each request, nobody would have a limit."""
+    """The proxy says who the client is: with another address in each request, no client would have a limit."""
     statuses = []
     for number in range(320):
         request = urllib.request.Request(  # noqa: S310  a constant http URL

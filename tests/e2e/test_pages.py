@@ -84,7 +84,7 @@ _LONGEST_FRAME = """() => new Promise(done => {
 
 
 async def test_hostile_texts_are_only_texts(page: Page, swell: Swell, upstreams: Upstreams) -> None:
-    """Whatever a recipe, a step or a log line contains, nothing runs, and the page keeps its form."""
+    """HTML in a recipe, a step or a log line does not run, and the page keeps its form."""
     recipe = f"FROM {upstreams.image()}\nRUN echo '{HOSTILE}'; printf '\\033]0;x\\007\\033[2J%s\\n' ok; exit 3\n"
     build_id = (await swell.build(recipe))["buildId"]
     await swell.ended(build_id)

@@ -106,7 +106,7 @@ async def test_an_api_key_is_not_sent_to_the_platform(site: Site, upstreams: Ups
 
 @pytest.mark.row("I5")
 async def test_the_workspace_credentials_open_a_private_image(site: Site, upstreams: Upstreams) -> None:
-    """Alice's workspace has a login for the registry; without the workspace, or as another user, there is none.
+    """Alice's workspace has a login for the registry; without the workspace, or as another user, the pull has no login.
 
     The refusals come after the success, so the caches of all services are full: of resolved images, readable images,
     manifests, tags, registry tokens and challenges.

@@ -102,7 +102,7 @@ async def state(stack: Stack) -> AsyncIterator[Redis]:
 
 
 async def test_a_user_signs_in_and_out(browser: Browser) -> None:
-    """The session says who it is; after the sign-out it is nobody, also with the former cookie."""
+    """The session says who it is; after the sign-out it has no user, also with the former cookie."""
     _, location = await browser.sign_in("/view/scans")
     status, _, body = await browser.go("/auth/session")
     user = json.loads(body)
@@ -138,7 +138,7 @@ async def test_redis_does_not_have_the_secret_of_the_session(browser: Browser, s
 
 
 async def test_a_callback_is_used_once(browser: Browser, issuer: OidcIssuer) -> None:
-    """A replayed address, from a log or the history of the browser, signs nobody in: state and code are used up."""
+    """A replayed address, from a log or the history of the browser, signs no user in: state and code are used up."""
     before = browser.cookies
     _, back, _ = await browser.go(await browser.begin())
     kept = dict(browser.cookies)

@@ -1,4 +1,4 @@
-"""Real neighbours: one set of backends for all integration tests of a run."""
+"""Real backends: one set of backends for all integration tests of a run."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

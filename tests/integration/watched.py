@@ -1,4 +1,4 @@
-"""Builds in memory that tell how often they are looked at."""
+"""Builds in memory that count how often they are read."""
 
 import asyncio
 from collections.abc import Coroutine

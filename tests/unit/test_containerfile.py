@@ -259,7 +259,7 @@ def test_the_platform_is_in_variables() -> None:
     ],
 )
 def test_images_that_the_platform_of_the_builder_selects_count_for_every_platform(text: str, other: str) -> None:
-    """A builder on arm64 would pull an image that nobody checked, if only those of amd64 counted."""
+    """A builder on arm64 would pull an unchecked image, if only those of amd64 counted."""
     images = base_images(text)
 
     assert other in images

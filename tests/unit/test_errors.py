@@ -1,4 +1,4 @@
-"""The error tree: every class tells what happened, whose turn it is, and what to do."""
+"""The error tree: every class says what happened, who can correct it, and how."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""Failures: what one service tells another of an error."""
+"""Failures: what one service sends another about an error."""
 
 import msgspec
 from structlog.testing import capture_logs

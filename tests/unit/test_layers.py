@@ -1,4 +1,4 @@
-"""Layers are measured before anybody believes what they claim to be."""
+"""Layers are measured, and their claimed digests and sizes are checked."""
 
 import gzip
 import hashlib
@@ -75,7 +75,7 @@ def test_a_wrong_claim_is_refused_and_the_truth_told(claim: ContainerLayer, name
     ],
 )
 def test_what_is_no_gzipped_tar_is_refused(content: bytes) -> None:
-    """Now, with a sentence, rather than later, in the middle of somebody's pull."""
+    """Now, with a sentence, rather than later, in the middle of a pull."""
     with pytest.raises(BadRequest):
         verify_layer(content, LAYER)
 
@@ -115,6 +115,6 @@ def test_measuring_does_not_depend_on_how_the_bytes_come(content: bytes, sizes: 
 
 @given(st.binary(max_size=500), st.booleans())
 def test_hostile_bytes_end_in_an_error_of_ours(content: bytes, wrapped: bool) -> None:
-    """Whatever is submitted, the answer is a sentence and no stack trace."""
+    """For any content, the answer is a sentence and no stack trace."""
     with suppress(SwellError):
         verify_layer(gzip.compress(content) if wrapped else content, LAYER)

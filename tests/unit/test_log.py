@@ -56,7 +56,7 @@ def test_log_records_of_libraries_have_the_same_form(lines: Lines) -> None:
 
 
 def test_an_exception_stays_in_its_line(lines: Lines) -> None:
-    """The whole story, for whoever looks for the request id."""
+    """A search for the request id finds the whole stack trace."""
     try:
         raise KeyError("lost")
     except KeyError as error:

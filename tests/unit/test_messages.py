@@ -35,7 +35,7 @@ async def test_the_details_of_an_outage_are_logged_and_not_shown(
     error: Exception,
     message: str,
 ) -> None:
-    """A user cannot use them, and an address of the server's own network is nobody's business."""
+    """A user cannot use them, and addresses of the server's own network are not published."""
     monkeypatch.setattr(log, "_WARNED", {})
     with capture_logs() as logs, pytest.raises(Unavailable) as caught, translated():
         raise error

@@ -37,7 +37,7 @@ OLD: dict[Any, bytes] = {
 
 @pytest.mark.parametrize("kind", OLD, ids=lambda kind: kind.__name__)
 def test_what_was_written_without_a_principal_is_the_publics(kind: Any) -> None:
-    """A record from before there were principals opens nothing but what anybody may read."""
+    """A record from before there were principals gives access only to what all clients may read."""
     assert msgspec.json.decode(OLD[kind], type=kind).principal == PUBLIC
 
 

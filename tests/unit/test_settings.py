@@ -1,4 +1,4 @@
-"""Settings: read once, and wrong values told by name."""
+"""Settings: read once, and errors name the wrong values."""
 
 import importlib
 import re
@@ -36,7 +36,7 @@ def test_an_empty_variable_keeps_the_default() -> None:
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
-    """An operator mends them in one go, and is not told one after the other."""
+    """An operator corrects them in one go, from one error."""
     with pytest.raises(SettingsInvalid) as caught:
         read(Settings, {"SWELL_TTL": "36h", "SWELL_SIZE": "many"})
 
@@ -77,7 +77,7 @@ def test_an_invalid_value_of_a_file_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_value_and_its_file_together_are_refused(tmp_path: Path) -> None:
-    """Nobody could tell which of them counts."""
+    """It would not be clear which of them counts."""
     (tmp_path / "url").write_text("http://b")
 
     with pytest.raises(SettingsInvalid, match="both set"):

@@ -81,7 +81,7 @@ async def test_a_required_scan_is_awaited_and_decides(cli: WaveCli, nf_wave: NfW
 
 @pytest.mark.row("S4")
 async def test_an_async_scan_is_not_awaited(cli: WaveCli, nf_wave: NfWave, upstreams: Upstreams) -> None:
-    """The command prints the image, and the task starts, whatever the scan will find."""
+    """The command prints the image, and the task starts before the scan has a result."""
     request = {"containerImage": await packaged(upstreams, "not-awaited"), "scanMode": "async"}
 
     ran = await cli.run(request, wait=WAIT)

@@ -65,7 +65,7 @@ class Subject(Protocol):
 
     def endless(self, seconds: int) -> Recipe | None:
         """Says `begun`, and begins `SLEEPERS` processes or transfers that go on for *seconds*, in ways that outlive
-        whoever wanted them.
+        the process that started them.
         """
 
     def running(self, seconds: int) -> int:

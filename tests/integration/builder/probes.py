@@ -1,7 +1,7 @@
 """Probes: recipes that try to reach the machine that builds them. Any engine for container files can be probed.
 
 Each recipe looks for canaries: files of the machine, of other builds and of the stores of base images, and a directory
-that everybody may write to. An engine holds if no build prints a canary's secret or leaves a file behind, whether the
+that all users may write to. An engine holds if no build prints a canary's secret or leaves a file behind, whether the
 build fails or not.
 """
 
@@ -21,7 +21,7 @@ MOUNTED = "/mounted"
 
 @dataclass(frozen=True)
 class Canaries:
-    """`secret` is in each of `files`, all readable by everybody; `writable` is an empty directory."""
+    """`secret` is in each of `files`, all readable by all users; `writable` is an empty directory."""
 
     secret: str
     files: tuple[Path, ...]

@@ -37,7 +37,7 @@ RUN = Definition(
     text="Bootstrap: docker\nFrom: base\n",
     environment='export GREETING="good  morning"\n',
     runscript='echo "$GREETING, $1"; cat /made\n',
-    labels={"Author": 'somebody "else"'},
+    labels={"Author": 'another "user"'},
 )
 
 
@@ -128,7 +128,7 @@ async def test_what_was_built_runs_from_inside_the_file(
     assert {"FROM_IMAGE=it's ", "GREETING=good  morning", "PATH=/bin"} <= set(environment.splitlines())
     assert not (root / "bin/vi").is_symlink()
     assert (root / "singularity").readlink() == Path(".singularity.d/runscript")
-    assert json.loads((root / ".singularity.d/labels.json").read_text())["Author"] == 'somebody "else"'
+    assert json.loads((root / ".singularity.d/labels.json").read_text())["Author"] == 'another "user"'
     assert (root / ".singularity.d/Singularity").read_text() == RUN.text
 
 
@@ -176,7 +176,7 @@ async def test_the_same_image_makes_the_same_file(
 
 
 async def test_an_image_that_is_too_large_is_no_fault_of_ours(sif_engine: BuildahEngine, base: str) -> None:
-    """The limit is told; a file of zeros is as large as it says."""
+    """The error names the limit; a file of zeros is as large as it says."""
     wanted = recipe(base, "RUN dd if=/dev/zero of=/zeros bs=1M count=70 2>/dev/null\n")
 
     with pytest.raises(BuildFailure, match="more than 67108864 bytes") as failure:
@@ -198,7 +198,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk_is_told_as_such(full_disk: Path, tmp_path: Path) -> None:
-    """It is the operator's turn then, nobody else's."""
+    """Only the operator can correct it."""
     sandbox, output = Sandbox(directory=full_disk, user_id=524288), Output()
     sandbox.prepare()
     layout_of(sandbox.work / "image", tar(member("random", os.urandom(3 << 19))))
@@ -219,7 +219,7 @@ async def test_a_full_disk_is_told_as_such(full_disk: Path, tmp_path: Path) -> N
 async def test_what_no_sif_file_can_be_made_of_is_the_senders_fault(
     tmp_path: Path, name: str, architecture: str, says: str
 ) -> None:
-    """Whatever an image is, the process that reads it ends with a sentence."""
+    """The process that reads an image, also a malformed one, ends with a sentence."""
     sandbox = Sandbox(directory=tmp_path / "sandbox", user_id=524288)
     sandbox.directory.mkdir()
     sandbox.prepare()

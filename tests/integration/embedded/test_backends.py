@@ -34,7 +34,7 @@ from swell_embedded.ports import Ports
 from swell_embedded.stack import Stack, open_backends, open_stack
 from tests.integration.embedded.processes import LOOPBACK, listening
 
-WAITS = 300  # of 0.2 s: SeaweedFS answers before its volumes have told their master where they are
+WAITS = 300  # of 0.2 s: SeaweedFS answers before its volumes have registered with their master
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ async def test_after_kill_9_no_child_runs_and_the_next_start_works(home: Path, s
 
 async def test_the_second_start_takes_less_than_ten_seconds(home: Path, services: Path) -> None:
     """The bar of `make up`; the stand-ins load what the services' servers load. A machine that is so slow or busy that
-    the first start takes longer cannot tell: there, the second is hardly longer than the first."""
+    the first start takes longer shows no difference: the second is hardly longer than the first."""
     taken = []
     for _ in range(2):
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The audit trail in JetStream: one chain of batches, whatever writes it, and what the command shows of it."""
+"""The audit trail in JetStream: all gateways write one chain of batches, and the command shows it."""
 
 import asyncio
 import secrets

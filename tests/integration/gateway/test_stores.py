@@ -45,7 +45,7 @@ class Counted(MemoryObjects):
 async def away(backends: Stack, nats: Nats) -> AsyncIterator[None]:
     """NATS is dead in the block, and its client knows."""
     backends.kill("nats")
-    while nats.client.is_connected:  # noqa: ASYNC110  it tells nobody but its log
+    while nats.client.is_connected:  # noqa: ASYNC110  only its log has an event
         await asyncio.sleep(0.01)
     try:
         yield
@@ -94,7 +94,7 @@ async def test_a_service_stops_well_without_its_queue(backends: Stack) -> None:
     async with asyncio.timeout(60), AsyncExitStack() as outer:
         async with streams.connect(backends.env["SWELL_NATS_URL"], "gateway") as nats:
             await outer.enter_async_context(away(backends, nats))
-            await nats.client.publish("nobody.hears", b"x" * 1000)
+            await nats.client.publish("without.subscribers", b"x" * 1000)
 
         assert nats.client.is_closed
 

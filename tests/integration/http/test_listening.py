@@ -1,4 +1,4 @@
-"""An application on a real port: it answers, it lets go of nobody, and it has the port for itself."""
+"""An application on a real port: it answers, it completes requests under way, and it does not share the port."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ class App:
 
 @pytest.fixture
 def where() -> Address:
-    """Where nobody listens yet."""
+    """An address where no process listens yet."""
     return Address("127.0.0.1", Ports.free().gateway)
 
 
@@ -60,7 +60,7 @@ async def test_a_port_can_be_had_again_at_once(where: Address) -> None:
 
 
 async def test_leaving_the_block_finishes_the_request_under_way(where: Address) -> None:
-    """A deployment breaks nobody's pull."""
+    """A deployment breaks no pull."""
     app = App()
     app.go.clear()
     async with listening(app, where):
@@ -72,7 +72,7 @@ async def test_leaving_the_block_finishes_the_request_under_way(where: Address) 
 
 
 async def test_a_request_that_never_ends_does_not_hold_up_the_stop(where: Address) -> None:
-    """A pull waits minutes for its build; whoever stops the service does not."""
+    """A pull waits minutes for its build; the stop of the service does not."""
     app, started = App(), time.monotonic()
     app.go.clear()
     async with listening(app, where, grace=0.2):

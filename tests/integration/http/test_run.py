@@ -1,4 +1,4 @@
-"""A service's life: it says what is wrong with its settings, and it stops when it is told to."""
+"""A service's life: it says what is wrong with its settings, and it stops at a signal."""
 
 import asyncio
 import json
@@ -53,10 +53,10 @@ run_service("tester", Settings, main)
 
 
 @asynccontextmanager
-async def service(**told: str) -> AsyncIterator[Process]:
-    """The service in a process of its own, told each of *told* as SWELL_<NAME>; gone after the block."""
+async def service(**settings: str) -> AsyncIterator[Process]:
+    """The service in a process of its own, with each of *settings* as SWELL_<NAME>; stopped after the block."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SWELL_")}
-    environment = inherited | {f"SWELL_{name.upper()}": value for name, value in told.items()}
+    environment = inherited | {f"SWELL_{name.upper()}": value for name, value in settings.items()}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SERVICE, env=environment, stdout=PIPE, stderr=PIPE
     )
@@ -151,9 +151,9 @@ async def test_settings_can_be_checked_without_a_start() -> None:
 async def test_wrong_settings_stop_a_service_with_one_sentence() -> None:
     """Exit 2, before it has opened anything; no stack trace for an operator who mistyped."""
     async with service() as process:
-        told = await ended(process)
+        result = await ended(process)
 
-    assert told == (2, "", "tester: SWELL_NAME must be set\n")
+    assert result == (2, "", "tester: SWELL_NAME must be set\n")
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(where: Address, monkeypatc
             await loop.sock_recv(client, 1)
             assert accepted(where)
             async with asyncio.timeout(60):
-                while accepted(where):  # noqa: ASYNC110  the kernel closes it, and tells nobody
+                while accepted(where):  # noqa: ASYNC110  the kernel closes it without an event
                     await asyncio.sleep(0.05)
 
 

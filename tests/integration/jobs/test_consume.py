@@ -56,7 +56,7 @@ async def working(
 
 
 async def jobs_left(nats: Nats) -> int:
-    """How many jobs nobody has finished, asked until the server has taken in the last acknowledgement."""
+    """The number of unfinished jobs, polled until the server has taken in the last acknowledgement."""
     for _ in range(400):
         left = (await nats.stream.stream_info("JOBS")).state.messages
         if not left:
@@ -78,7 +78,7 @@ async def test_a_job_said_twice_is_done_once(nats: Nats) -> None:
 
 
 async def test_a_job_longer_than_its_lease_stays_with_its_worker(nats: Nats) -> None:
-    """Heartbeats keep it: nobody else is given the job while it is being done."""
+    """Heartbeats keep it: no other worker receives the job while it is being done."""
 
     class Slow(Worker):
         async def does(self, build_id: str, attempt: int) -> None:

@@ -111,7 +111,7 @@ async def test_a_job_is_dead_lettered_only_after_it_was_given_up(nats: Nats) -> 
 
 
 async def test_what_is_replayed_is_done(nats: Nats) -> None:
-    """It leaves the dead, and comes to whoever can handle it now, with the traces that it had."""
+    """It leaves the dead letters, and a consumer that can handle it receives it, with the traces that it had."""
     await send(nats, b"{not json")
     async with working(nats, Worker()):
         assert await jobs_left(nats) == 0

@@ -1,4 +1,4 @@
-"""Questions over a real NATS server: answered while somebody waits, and never for nobody."""
+"""Request/reply over a real NATS server: a request is answered while its client waits, and not afterwards."""
 
 import asyncio
 import uuid
@@ -83,7 +83,7 @@ async def test_an_unexpected_error_reveals_no_details(nats: Nats) -> None:
 
 
 async def test_who_gets_no_answer_in_time_may_ask_again(nats: Nats) -> None:
-    """Nobody takes the question: it is no fault of the image."""
+    """No responder takes the request: it is no fault of the image."""
     with pytest.raises(Unavailable) as caught:
         await request(nats, question(nats, seconds=0.3), Found)
 
@@ -127,7 +127,7 @@ async def test_work_ends_when_its_asker_has_gone(nats: Nats) -> None:
 
 
 async def test_an_answer_larger_than_a_message_is_refused_in_words(nats: Nats) -> None:
-    """The asker is told, rather than left waiting."""
+    """The client receives an error at once, and does not wait."""
 
     async def work(_: InspectJob) -> Found:
         return Found("x" * nats.client.max_payload)

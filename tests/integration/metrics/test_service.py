@@ -34,7 +34,7 @@ BUILD = BuildDone(
 
 @asynccontextmanager
 async def running(backends: Stack) -> AsyncIterator[grpc.aio.Channel]:
-    """The service as a process of its own, and a channel to it; told to stop, it stops well."""
+    """The service as a process of its own, and a channel to it; at SIGTERM, it stops with exit code 0."""
     listen = f"127.0.0.1:{Ports.free().metrics}"
     environment = os.environ | backends.env | {"SWELL_LISTEN": listen}
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "metrics", env=environment)

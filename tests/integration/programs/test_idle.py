@@ -1,4 +1,4 @@
-"""What services hold in memory while nobody asks them for anything."""
+"""What services hold in memory while they receive no requests."""
 
 import subprocess
 import sys

@@ -30,7 +30,7 @@ Answer = Callable[[web.Request], web.StreamResponse | Awaitable[web.StreamRespon
 
 
 class Script:
-    """A real HTTP server on loopback. A path answers as told by `on`, everything else with 404.
+    """A real HTTP server on loopback. A path answers as set by `on`, everything else with 404.
 
     Several answers for one path are given in turn; the last one stays. `seen` are the requests, in order.
     """
@@ -83,7 +83,7 @@ async def serving(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) ->
 
 
 class Names(AbstractResolver):
-    """A resolver that knows what a test tells it: each name's addresses and ports, in order; `asked` are the names."""
+    """A resolver that knows the records of a test: each name's addresses and ports, in order; `asked` are the names."""
 
     def __init__(self, names: dict[str, list[tuple[str, int]]]) -> None:
         self.names = names
@@ -120,7 +120,7 @@ def said(
 
 
 def broken_off(body: bytes, length: int) -> Answer:
-    """An answer that promises *length* bytes, sends *body* and closes the connection."""
+    """An answer that announces *length* bytes, sends *body* and closes the connection."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(length)})

@@ -119,7 +119,7 @@ async def expiries(redis: Redis) -> set[int]:
 
 
 async def test_all_of_a_token_goes_when_it_expires(redis: Redis, kept: RedisDocuments) -> None:
-    """Whatever nobody can pull any more takes no room."""
+    """What no client can pull any more takes no space."""
     await kept.put_config("t1", CONFIG, SOON)
     await kept.put("t1", OTHER, SOON)
     await kept.put_root("t1", MANIFEST, SOURCE, SOON)

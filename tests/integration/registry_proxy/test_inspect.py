@@ -56,7 +56,7 @@ async def skopeo(registry: Registry, asked: Reference, *options: str) -> Any:
 
 
 def as_skopeo_has_it(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of an image's own config that Wave's API tells, in its spelling."""
+    """The part of an image's own config that Wave's API returns, in its spelling."""
     run = {NAMES[name]: value for name, value in config["config"].items()}
     return {"architecture": config["architecture"], "config": run, "rootfs": config["rootfs"]}
 

@@ -40,7 +40,7 @@ async def taken(objects: Objects, key: str) -> list[bytes]:
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 257])
 async def test_what_was_put_comes_back(objects: Objects, key: str, content: bytes) -> None:
-    """Byte by byte, also when there is none."""
+    """Byte by byte, also when the content is empty."""
     await objects.put(key, content)
 
     assert await objects.get(key) == content
@@ -65,7 +65,7 @@ async def test_a_put_replaces(objects: Objects, key: str) -> None:
 
 
 async def test_a_big_file_is_streamed_in_small_pieces(objects: Objects, key: str, tmp_path: Path) -> None:
-    """Over the five MiB where S3 uploads come in parts; nobody ever holds more than a piece."""
+    """Over the five MiB where S3 uploads come in parts; each side holds at most one piece in memory."""
     content = bytes(range(256)) * (1 << 10) * 48
     path = tmp_path / "layer"
     path.write_bytes(content)
@@ -79,7 +79,7 @@ async def test_a_big_file_is_streamed_in_small_pieces(objects: Objects, key: str
 
 
 async def test_a_blob_is_kept_under_its_digest(objects: Objects) -> None:
-    """The same bytes are kept once, whoever put them."""
+    """The same bytes from two writers are stored once."""
     content = uuid.uuid4().bytes
     digest = digest_of(content)
     blobs = Blobs(objects)
@@ -125,7 +125,7 @@ async def test_a_missing_bucket_is_created_once(s3: S3) -> None:
 
 
 async def test_a_store_that_is_away_is_unavailable() -> None:
-    """Whoever asked may come again."""
+    """The client may repeat the request."""
     with pytest.raises(Unavailable):
         async with connect(S3Settings(endpoint="http://127.0.0.1:9", access_key="a", secret_key="b"), "swell-layers"):
             pass
@@ -169,7 +169,7 @@ async def test_only_a_store_that_clients_reach_gives_links(s3: S3, key: str) -> 
 
 
 async def test_the_store_is_told_to_forget_what_is_old(s3: S3) -> None:
-    """Once, however often it is told; what an operator has told it otherwise stays."""
+    """The same rule is stored once, also after several calls; other rules of an operator stay."""
     client = Minio(URL(s3.endpoint).authority, s3.access_key, s3.secret_key, secure=False, region="us-east-1")
     bucket = f"b{uuid.uuid4().hex}"
     await asyncio.to_thread(s3.make_bucket, bucket)
@@ -183,10 +183,10 @@ async def test_the_store_is_told_to_forget_what_is_old(s3: S3) -> None:
 
     found = await asyncio.to_thread(client.get_bucket_lifecycle, bucket)
     assert found
-    told = {
+    days = {
         rule.rule_filter.prefix: rule.expiration.days for rule in found.rules if rule.rule_filter and rule.expiration
     }
-    assert told == {"theirs/": 1, "cache/": 7}
+    assert days == {"theirs/": 1, "cache/": 7}
 
 
 async def test_services_that_set_rules_at_the_same_time_lose_none(s3: S3) -> None:
@@ -204,7 +204,7 @@ async def test_services_that_set_rules_at_the_same_time_lose_none(s3: S3) -> Non
 
 
 async def test_what_is_used_counts_as_new_once_it_is_old(s3: S3, s3_objects: S3Objects, key: str) -> None:
-    """So that a rule by age removes what nobody has wanted for that long."""
+    """So that a rule by age removes what no client has read for that long."""
     client = Minio(URL(s3.endpoint).authority, s3.access_key, s3.secret_key, secure=False, region="us-east-1")
     await s3_objects.put(key, b"content")
     made = (await asyncio.to_thread(client.stat_object, "swell-layers", key)).last_modified

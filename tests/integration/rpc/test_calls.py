@@ -1,4 +1,4 @@
-"""Calls over a real channel to a real server: what was raised there is raised here, and nobody waits for ever."""
+"""Calls over a real channel to a real server: an error of the server is raised in the client; waits have a limit."""
 
 import asyncio
 import time
@@ -58,7 +58,7 @@ async def ask(channel: grpc.aio.Channel, *, day: str = "", seconds: float = 30) 
 
 @pytest.fixture
 def where() -> Address:
-    """Where nobody listens yet."""
+    """An address where no process listens yet."""
     return Address("127.0.0.1", Ports.free().metrics)
 
 
@@ -81,7 +81,7 @@ async def raising(where: Address, error: Exception) -> AsyncIterator[None]:
 async def test_an_error_is_raised_again_as_what_it_was(
     where: Address, channel: grpc.aio.Channel, cls: type[SwellError]
 ) -> None:
-    """Whatever the class, the gateway answers as if it had happened there."""
+    """For each class, the gateway answers as if it had happened there."""
     async with raising(where, cls("'größe' is wrong:\n\tline 2", retry_after=7)):
         with pytest.raises(cls) as caught:
             await ask(channel)

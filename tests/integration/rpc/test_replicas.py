@@ -51,7 +51,7 @@ async def test_calls_are_spread(where: list[Address], channel: grpc.aio.Channel)
 
 
 async def test_a_dead_replica_costs_no_call(where: list[Address], channel: grpc.aio.Channel) -> None:
-    """Although it is named first, and dead from the start; nobody waits for the deadline."""
+    """Although it is named first, and dead from the start; no call waits for the deadline."""
     async with replica(where[1], number(2)), asyncio.timeout(60):
         assert {await ask(channel, seconds=300) for _ in range(20)} == {2}
 

@@ -44,7 +44,7 @@ async def test_a_caller_with_the_token_is_answered(where: Address) -> None:
 
 @pytest.mark.parametrize("token", ["", TOKEN[:-1], TOKEN.upper()])
 async def test_a_caller_without_the_token_is_refused_by_name(where: Address, token: str) -> None:
-    """Whoever reaches the port could read private images; an operator who mixed up two secrets learns which."""
+    """Any client that reaches the port could read private images; an operator who mixed up two secrets learns which."""
     async with answering(where, register, settings=RpcSettings(token=TOKEN)):
         with pytest.raises(Unavailable, match="counter refuses the SWELL_RPC_TOKEN"):
             await count(where, token)

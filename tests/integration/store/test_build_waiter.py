@@ -1,4 +1,4 @@
-"""How builds end: whoever waits is woken at once, and finds the end also when the news were missed."""
+"""How builds end: waiters wake at once, and find the result also when they missed the event."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def build_id(builds: Watched) -> str:
 async def test_the_news_wake_whoever_waits_at_once(
     ends: BuildWaiter, builds: Watched, build_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of them; one who has gone does not stop the others. Here nobody would look again by himself."""
+    """All of them; a cancelled one does not stop the others. Polls are an hour apart, so only the event wakes them."""
     monkeypatch.setattr(notifier, "POLL_SECONDS", 3600)
     gone, *waiters = [await builds.waiter(ends.result(build_id)) for _ in range(3)]
     gone.cancel()

@@ -74,7 +74,7 @@ async def test_latest_returns_the_newest_build_of_an_image(builds: Builds) -> No
 
 
 async def test_a_build_ends_once(builds: Builds) -> None:
-    """A job that is delivered again cannot change what was told already."""
+    """A job that is delivered again cannot change a published result."""
     build_id, _ = await builds.submit(RECIPE)
 
     assert await builds.finish(build_id, OK) == OK
@@ -152,7 +152,7 @@ async def test_an_unknown_build_is_none(builds: Builds) -> None:
 
 
 async def test_a_build_is_open_until_it_ends(builds: Builds) -> None:
-    """Whoever looks after the queue finds those that nobody has finished."""
+    """`unfinished` returns it until then."""
     build_id, _ = await builds.submit(RECIPE)
     await builds.release(RECIPE.client, 1)
 

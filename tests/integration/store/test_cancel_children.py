@@ -39,7 +39,7 @@ def recipe(number: int, platform: str, children: tuple[Child, ...] = ()) -> Subm
 
 
 async def of_one(builds: Builds, number: int, platform: str = "linux/amd64") -> str:
-    """A build for one platform that nobody wants yet."""
+    """A build for one platform without interest of a client."""
     return (await builds.submit(recipe(number, platform)))[0]
 
 
@@ -85,7 +85,7 @@ async def test_children_go_with_the_last_one_who_wants_the_whole(builds: Builds)
 
 
 async def test_a_child_that_somebody_else_wants_goes_on(builds: Builds) -> None:
-    """Be it asked for alone, or for another whole that is under way."""
+    """Another request wants it, alone or as a part of another build under way."""
     alone, shared = await of_one(builds, 1), await of_one(builds, 2)
     await builds.add_interest(alone, "r9", "ada")
     whole = await of_several(builds, 3, alone, shared)
@@ -160,7 +160,7 @@ async def test_cancelling_a_parent_keeps_the_result_of_an_ended_child(builds: Bu
 
 
 async def test_nothing_begins_that_needs_what_is_being_cancelled(builds: Builds) -> None:
-    """It would fail; whoever asks again gets a child that is built."""
+    """It would fail; a new request gets a child that is built."""
     child = await of_one(builds, 1)
     whole = await of_several(builds, 3, child, None)
     await builds.begin(child)

@@ -1,4 +1,4 @@
-"""Builders that differ, and whose a build is, as they tell each other in a real Redis."""
+"""Builders that differ publish their capabilities in a real Redis, and take the builds that they can run."""
 
 import asyncio
 from datetime import timedelta
@@ -81,7 +81,7 @@ async def test_a_builder_takes_a_job_that_it_can_run(redis: Redis, work: BuildJo
 
 
 async def test_what_nobody_can_do_is_taken_by_whoever_comes_first(redis: Redis) -> None:
-    """It fails there, and says why: going round for ever would tell nobody anything."""
+    """It fails there with a reason. Otherwise workers would pass it on for ever."""
     await WorkerCapabilities(redis).publish(LACKING)
     builder = Builder(redis, LACKING)
 

@@ -1,4 +1,4 @@
-"""Leases in a real Redis: one holds, the others wait or leave, and nobody waits for the dead."""
+"""Leases in a real Redis: one holds, the others wait or leave, and a lease of a crashed process expires."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ async def test_a_lease_lasts_as_long_as_its_work(redis: Redis) -> None:
 
 
 async def test_the_lease_of_the_dead_is_void_after_its_term(redis: Redis) -> None:
-    """It is not renewed any more, and nobody gives it back; whoever waits has it then."""
+    """It is not renewed any more, and not released; a process that waits has it then."""
     assert await Leases(redis, TERM).take("a")
     started = time.monotonic()
 
@@ -78,14 +78,14 @@ async def test_whoever_waits_has_it_as_soon_as_it_is_given_back(redis: Redis) ->
 
 async def test_patience_has_an_end(redis: Redis) -> None:
     """The lease of the other one is left alone."""
-    await redis.set("a", "somebody slow")
+    await redis.set("a", "slow holder")
 
     assert await Leases(redis, TERM).take("a", timedelta(milliseconds=120)) is None
-    assert await redis.get("a") == b"somebody slow"
+    assert await redis.get("a") == b"slow holder"
 
 
 async def test_a_lease_that_was_lost_is_nobody_elses_trouble(redis: Redis) -> None:
-    """Whoever was held up for longer than the term neither renews nor gives back what is another's by now."""
+    """A process that stopped for longer than the term neither renews nor releases the lease of another one."""
     held = await Leases(redis, TERM).take("a")
     assert held
     async with held:

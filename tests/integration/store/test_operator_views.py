@@ -71,7 +71,7 @@ async def test_the_queues_of_clients_are_shown_with_their_builds(redis: Redis) -
     assert (shown[0].users, shown[0].attempts, shown[1].users) == (("ada@lab.example",), 1, ())
     assert [each.id for each in await view.builds(None, 0, 10)] == ada[:2]
     assert bob[0] in {each.id for each in await view.builds("bob", 0, 10)}
-    assert await view.builds("nobody", 0, 10) == []
+    assert await view.builds("unknown", 0, 10) == []
 
 
 async def test_registries_are_recorded_and_bounded(redis: Redis) -> None:

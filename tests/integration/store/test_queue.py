@@ -78,7 +78,7 @@ async def test_releasing_at_once_lets_nobody_have_more(builds: Builds) -> None:
 
 
 async def test_a_full_line_takes_no_more(builds: Builds) -> None:
-    """And says when to come again; nobody else is refused, and nothing is left of what was."""
+    """The error says when to retry; no other client is refused, and the refused build leaves no record."""
     await submit(builds, QUEUE_LIMIT)
     with pytest.raises(TooManyRequests) as caught:
         await builds.submit(recipe(99))
@@ -91,7 +91,7 @@ async def test_a_full_line_takes_no_more(builds: Builds) -> None:
 
 
 async def test_clients_with_a_line_are_found(builds: Builds) -> None:
-    """Whoever releases asks for them; a client whose builds are all under way is none."""
+    """The dispatcher reads them; a client whose builds are all under way is not one."""
     await submit(builds, 2, "ada")
     await submit(builds, 1, "bob", first=10)
     await builds.release("bob", 2)
@@ -148,7 +148,7 @@ async def test_leaving_again_is_no_error_and_takes_nobody_along(builds: Builds) 
 
 @pytest.mark.parametrize("stranger", [{"request_id": "r9"}, {"user": "bob"}, {"user": ""}, {}])
 async def test_a_stranger_cancels_nothing(builds: Builds, stranger: dict[str, str]) -> None:
-    """Nobody in particular is not everybody who is nobody in particular."""
+    """An anonymous client cannot cancel the requests of other anonymous clients."""
     (build_id,) = await submit(builds, 1)
     await builds.add_interest(build_id, "r1", "ada")
     await builds.add_interest(build_id, "r2", "")
@@ -167,7 +167,7 @@ async def test_the_operator_withdraws_all_requests(builds: Builds) -> None:
 
 @pytest.mark.parametrize("released", [True, False])
 async def test_a_build_that_has_not_begun_ends_in_the_same_moment(builds: Builds, released: bool) -> None:
-    """It frees its place, nobody publishes it any more, and a builder that has its job finds it ended."""
+    """It frees its place, it is not published any more, and a builder that has its job finds it ended."""
     first, second = await submit(builds, 2)
     if released:
         await builds.release("ada", 1)

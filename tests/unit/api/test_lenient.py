@@ -108,7 +108,7 @@ def test_an_invalid_body_is_refused_with_the_place_of_the_error(body: bytes, pla
 
 @pytest.mark.parametrize("value", ["x" * 1_000_000, "'\"" * 1000, "` - at `$.packages.type`\n" * 1000])
 def test_a_long_value_is_not_repeated(value: str) -> None:
-    """Whoever sends megabytes gets no megabytes back, nor are they in the log."""
+    """A long value is neither in the response nor in the log."""
     with pytest.raises(
         BadRequest, match=r"- at `\$\.nameStrategy`; choose one of none, tagPrefix, imageSuffix$"
     ) as told:
@@ -119,7 +119,7 @@ def test_a_long_value_is_not_repeated(value: str) -> None:
 
 @given(st.dictionaries(st.sampled_from(members), json_values))
 def test_any_json_is_read_or_refused(fields: dict[str, object]) -> None:
-    """Whatever a member holds, there is no third way."""
+    """A member may hold any value; there is no third result."""
     body = json.dumps(fields, allow_nan=False, default=str) if _is_finite(fields) else "null"
     try:
         decode(body.encode("utf-8", "surrogatepass"), ContainerRequest)

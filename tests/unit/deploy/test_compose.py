@@ -30,7 +30,7 @@ def service(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "module"), SERVICES.items())
 def test_every_variable_is_a_setting_of_its_service(name: str, module: str) -> None:
-    """A variable that nobody reads is a setting that the operator believes in."""
+    """A variable that no service reads misleads the operator."""
     settings = importlib.import_module(f"{module}.settings").Settings
     known = {each.variable for each in settings_of(settings)}
 
@@ -108,7 +108,7 @@ def test_the_programs_of_the_profile_observe_know_each_other() -> None:
 
 
 def test_clients_and_backends_share_no_network() -> None:
-    """Whoever takes over the proxy still has to get through a service."""
+    """An attacker who controls the proxy still has to get through a service."""
     backends = {name for name, each in COMPOSE["services"].items() if each["networks"] == ["backends"]}
 
     assert backends == {"redis", "nats", "minio", "registry"}

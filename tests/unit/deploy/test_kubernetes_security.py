@@ -189,7 +189,7 @@ def test_backends_accept_services_only() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_in_the_pod_of_a_builder_reach_no_private_network(name: str) -> None:
-    """A policy cannot tell a builder from its steps, so the sandbox rejects these networks."""
+    """A policy cannot distinguish a builder from its steps, so the sandbox rejects these networks."""
     environment = environment_of(manifests.get(name, "Deployment", "swell-builder"))
     denied = {ipaddress.ip_network(each) for each in environment["SWELL_DENIED_NETWORKS"].split(",")}
 

@@ -42,7 +42,7 @@ def test_what_is_no_day_is_refused(day: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "architecture"),
+    ("name", "architecture"),
     [
         ("amd64", "amd64"),
         ("x86_64", "amd64"),
@@ -52,13 +52,13 @@ def test_what_is_no_day_is_refused(day: str) -> None:
         ("arm", "arm64"),
     ],
 )
-def test_an_architecture_has_many_names(told: str, architecture: str) -> None:
+def test_an_architecture_has_many_names(name: str, architecture: str) -> None:
     """Those that Wave's clients know, and what they mean there."""
-    assert parse_usage_query("pulls", None, None, told).architecture == architecture
+    assert parse_usage_query("pulls", None, None, name).architecture == architecture
 
 
-@pytest.mark.parametrize("told", ["riscv", "AMD64", "linux/amd64", " "])
-def test_another_architecture_is_refused_with_those_that_there_are(told: str) -> None:
+@pytest.mark.parametrize("name", ["riscv", "AMD64", "linux/amd64", " "])
+def test_another_architecture_is_refused_with_those_that_there_are(name: str) -> None:
     """The message lists the supported names."""
     with pytest.raises(BadRequest, match="amd64, x86_64, x86-64, arm64, aarch64, arm"):
-        parse_usage_query("pulls", None, None, told)
+        parse_usage_query("pulls", None, None, name)

@@ -129,7 +129,7 @@ async def test_anonymous_use_counts_and_belongs_to_nobody(counting: Counting) ->
 
 
 async def test_an_organisation_is_told_its_own_part(counting: Counting) -> None:
-    """One that nobody knows has none; that is an answer, no error."""
+    """An unknown one has none; that is a result, no error."""
     await pulled(counting, pulls("a", 3, organisation="acme.org"), pulls("b", 9, organisation="lab.edu"))
 
     assert await counting.usage(PULLS, "acme.org") == Usage(3, {"acme.org": 3})
@@ -137,10 +137,10 @@ async def test_an_organisation_is_told_its_own_part(counting: Counting) -> None:
     assert await counting.usage(PULLS, "none.io") == Usage(0, {"none.io": 0})
 
 
-@pytest.mark.parametrize(("told", "architecture"), [("amd64", "amd64"), ("x86_64", "amd64"), ("aarch64", "arm64")])
-async def test_a_use_counts_for_its_architecture(counting: Counting, told: str, architecture: str) -> None:
+@pytest.mark.parametrize(("name", "architecture"), [("amd64", "amd64"), ("x86_64", "amd64"), ("aarch64", "arm64")])
+async def test_a_use_counts_for_its_architecture(counting: Counting, name: str, architecture: str) -> None:
     """Reports can be filtered by architecture."""
-    await pulled(counting, pulls("a", 3, architecture=told, organisation="acme.org"))
+    await pulled(counting, pulls("a", 3, architecture=name, organisation="acme.org"))
 
     for day in (None, MONDAY):
         assert await counting.usage(Table(Metric.PULLS, day, architecture)) == Usage(3, {"acme.org": 3})

@@ -62,7 +62,7 @@ FORBIDDEN = [
 
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_an_address_of_no_public_network_is_refused(address: str) -> None:
-    """Each is a way to this machine, its neighbours or its cloud's credentials."""
+    """Each is a way to this machine, others in its network, or its cloud's credentials."""
     assert not is_public(address)
 
 
@@ -101,7 +101,7 @@ def test_an_ipv4_address_inside_a_nat64_one_counts_as_itself(address: IPv4Addres
     ],
 )
 def test_an_allowed_host_is_matched_as_a_whole(allowed: str, url: str, expected: bool) -> None:
-    """A name that merely contains an allowed one is somebody else's."""
+    """A name that merely contains an allowed one may belong to another owner."""
     assert Policy(frozenset({allowed})).allows(URL(url)) is expected
 
 

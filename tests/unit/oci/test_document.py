@@ -56,7 +56,7 @@ def test_a_change_keeps_what_we_do_not_know() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "fields", "kind"),
+    ("content_type", "fields", "kind"),
     [
         (OCI_INDEX, INDEX, OCI_INDEX),
         (f"{DOCKER_MANIFEST}; charset=utf-8", MANIFEST, DOCKER_MANIFEST),
@@ -68,10 +68,10 @@ def test_a_change_keeps_what_we_do_not_know() -> None:
     ],
 )
 def test_the_type_is_what_the_registry_tells_or_what_the_content_shows(
-    told: str | None, fields: dict[str, object], kind: str
+    content_type: str | None, fields: dict[str, object], kind: str
 ) -> None:
     """OCI documents may leave `mediaType` out, and registries answer with parameters or with plain JSON."""
-    detected = detect(told, msgspec.json.encode(fields))
+    detected = detect(content_type, msgspec.json.encode(fields))
 
     assert detected.media_type == kind
     assert (detected.is_index, detected.is_manifest) == (kind in INDEXES, kind in MANIFESTS)
@@ -116,18 +116,18 @@ def test_names_that_differ_in_case_may_stand_in_maps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "fields"),
+    ("content_type", "fields"),
     [
         (DOCKER_MANIFEST, MANIFEST | {"mediaType": OCI_MANIFEST}),
         (OCI_INDEX, INDEX | {"mediaType": DOCKER_LIST}),
         (OCI_MANIFEST, MANIFEST | {"mediaType": "application/x"}),
     ],
 )
-def test_a_document_of_two_names_for_one_kind_is_read(told: str, fields: dict[str, object]) -> None:
+def test_a_document_of_two_names_for_one_kind_is_read(content_type: str, fields: dict[str, object]) -> None:
     """Both names mean the same members; clients take the registry's word. `contradicts` has the other."""
-    detected = detect(told, msgspec.json.encode(fields))
+    detected = detect(content_type, msgspec.json.encode(fields))
 
-    assert detected.media_type == told
+    assert detected.media_type == content_type
     assert detected.contradicts == fields["mediaType"]
 
 
@@ -138,12 +138,12 @@ def test_an_error_is_no_manifest() -> None:
 
 
 def test_a_manifest_of_schema_1_is_neither() -> None:
-    """It keeps its type, so that whoever serves it can say what it is."""
-    told = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    """It keeps its type, so that the server can name its type."""
+    content_type = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 
-    detected = detect(told, b'{"schemaVersion": 1, "fsLayers": [], "history": []}')
+    detected = detect(content_type, b'{"schemaVersion": 1, "fsLayers": [], "history": []}')
 
-    assert (detected.media_type, detected.is_index, detected.is_manifest) == (told, False, False)
+    assert (detected.media_type, detected.is_index, detected.is_manifest) == (content_type, False, False)
 
 
 def test_views_tell_descriptors() -> None:
@@ -176,7 +176,7 @@ def test_an_index_entry_needs_no_media_type_and_layers_may_be_null() -> None:
     ids=range(10),
 )
 def test_what_is_no_json_object_is_invalid_and_nothing_else(content: bytes) -> None:
-    """Anybody can push anything to a registry; no document may bring down whoever reads it."""
+    """Any client can push anything to a registry; no document may crash its reader."""
     with pytest.raises(ManifestInvalid):
         _ = Document(OCI_INDEX, content).fields
 
@@ -192,7 +192,7 @@ def test_what_is_no_json_object_is_invalid_and_nothing_else(content: bytes) -> N
     ],
 )
 def test_a_malformed_index_is_invalid_and_nothing_else(content: bytes) -> None:
-    """Its digests and sizes go into URLs and answers, so they are checked before anybody sees them."""
+    """Its digests and sizes go into URLs and answers, so they are checked first."""
     with pytest.raises(ManifestInvalid):
         _ = Document(OCI_INDEX, content).manifests
 
@@ -226,7 +226,7 @@ def test_any_bytes_are_read_or_invalid(content: bytes) -> None:
 
 @given(st.dictionaries(st.text(max_size=10), json_values, max_size=5))
 def test_fields_survive_a_change_of_others(fields: dict[str, object]) -> None:
-    """Whatever they are called and hold."""
+    """With any names and values."""
     before = document(fields)
 
     after = before.changed(manifests=[])

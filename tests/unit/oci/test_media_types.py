@@ -1,4 +1,4 @@
-"""Media types that registries tell, on their way into our headers."""
+"""Media types that registries send, before they are in our headers."""
 
 import pytest
 from hypothesis import given

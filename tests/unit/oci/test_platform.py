@@ -74,7 +74,7 @@ def test_what_is_no_platform_is_refused(text: str) -> None:
     ],
 )
 def test_an_entry_is_matched_by_meaning(wanted: str, entry: dict[str, object], expected: bool) -> None:
-    """Indexes spell arm64 in several ways, and anybody may have written them."""
+    """Indexes spell arm64 in several ways, and any client may have written them."""
     assert parse_platform(wanted).matches(entry) is expected
 
 
@@ -140,7 +140,7 @@ def test_a_machine_runs_what_containerd_says(platform: str, runnable: list[str])
     ],
 )
 def test_entries_are_normalized(wanted: str, entry: dict[str, object], rank: int | None) -> None:
-    """Whoever wrote the index may have used other letters and older names."""
+    """An index may have names in other letters and older names."""
     assert parse_platform(wanted).rank(entry) == rank
 
 
@@ -166,5 +166,5 @@ def test_any_text_is_a_platform_or_refused(text: str) -> None:
 
 @given(st.dictionaries(st.sampled_from(["os", "architecture", "variant"]), st.none() | st.text() | st.integers()))
 def test_whatever_an_index_says_is_no_error(entry: dict[str, object]) -> None:
-    """Anybody can push an index."""
+    """Any client can push an index."""
     assert Platform("linux", "amd64").matches(entry) in {True, False}

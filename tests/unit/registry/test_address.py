@@ -22,7 +22,7 @@ from swell.registry.address import endpoint
     ],
 )
 def test_a_registry_answers_by_https_but_here(registry: str, address: str) -> None:
-    """Where nobody else can listen, or the operator has said so, plain http does."""
+    """On loopback, or if the operator allows it, plain http is used."""
     assert endpoint(registry, frozenset({"mirror.example"})) == URL(address)
 
 

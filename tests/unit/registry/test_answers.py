@@ -12,7 +12,7 @@ from swell.registry.responses import LONGEST_WAIT, failure, retry_after_of
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "error", "retry_after"),
+    ("status", "header", "error", "retry_after"),
     [
         (401, "7", Denied, None),
         (403, None, Denied, None),
@@ -25,21 +25,21 @@ from swell.registry.responses import LONGEST_WAIT, failure, retry_after_of
     ],
 )
 def test_an_answer_is_an_error_of_ours(
-    status: int, told: str | None, error: type[SwellError], retry_after: int | None
+    status: int, header: str | None, error: type[SwellError], retry_after: int | None
 ) -> None:
-    """When to come back is told where it makes sense to come back."""
-    found = failure(status, {"Retry-After": told} if told else {}, "it", ManifestUnknown)
+    """The error has `retry_after` if a retry is useful."""
+    found = failure(status, {"Retry-After": header} if header else {}, "it", ManifestUnknown)
 
     assert (type(found), found.retry_after) == (error, retry_after)
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("header", "expected"),
     [("7", 7), (" 7 ", 7), ("0", 1), ("9" * 5000, LONGEST_WAIT), ("soon", None), ("-1", None), ("", None)],
 )
-def test_seconds_are_taken_within_reason(told: str, expected: int | None) -> None:
+def test_seconds_are_taken_within_reason(header: str, expected: int | None) -> None:
     """A wild value must not lock a client out for a day."""
-    assert retry_after_of({"Retry-After": told}) == expected
+    assert retry_after_of({"Retry-After": header}) == expected
 
 
 def test_a_date_is_as_good_as_seconds() -> None:
@@ -51,8 +51,8 @@ def test_a_date_is_as_good_as_seconds() -> None:
 
 
 @given(st.text())
-def test_nonsense_tells_nothing(told: str) -> None:
-    """Whatever a header holds, reading it gives seconds or none."""
-    found = retry_after_of({"Retry-After": told})
+def test_nonsense_is_no_time(header: str) -> None:
+    """A header with any value gives seconds or None."""
+    found = retry_after_of({"Retry-After": header})
 
     assert found is None or 1 <= found <= LONGEST_WAIT

@@ -53,7 +53,7 @@ def test_a_challenge_that_we_cannot_answer_is_none(headers: list[str]) -> None:
 
 @given(st.lists(st.text(alphabet=st.sampled_from('Bearer realm=",\\ \t;x\n')) | st.text(), max_size=4))
 def test_hostile_headers_raise_nothing(headers: list[str]) -> None:
-    """They come from whatever host a user names."""
+    """They come from any host that a user names."""
     choose(parse_challenges(headers))
 
 

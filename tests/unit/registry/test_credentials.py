@@ -36,7 +36,7 @@ def test_the_longest_path_wins() -> None:
 
 
 def test_a_path_matches_whole_components_only() -> None:
-    """`quay.io/team` says nothing about `quay.io/teamsters`, whose owner may be anybody."""
+    """`quay.io/team` says nothing about `quay.io/teamsters`, which may have another owner."""
     assert user_for("quay.io/teamsters/tool", keyring(**{"quay.io/team": "team:2"})) is None
 
 
@@ -66,9 +66,9 @@ def test_a_roles_name_has_colons(password: str) -> None:
 
 def test_an_identity_token_comes_with_the_entry_that_holds_it() -> None:
     """`az acr login` writes a user without a password beside it."""
-    entry = {"auth": Credentials("nobody", "").encoded, "identitytoken": "refresh me"}
+    entry = {"auth": Credentials("unnamed", "").encoded, "identitytoken": "refresh me"}
     keys = parse_auth_file(json.dumps({"auths": {"a.azurecr.io": entry}}).encode())
-    assert keys.entry(parse_reference("a.azurecr.io/tool")) == Credentials("nobody", "", "refresh me")
+    assert keys.entry(parse_reference("a.azurecr.io/tool")) == Credentials("unnamed", "", "refresh me")
 
 
 def test_a_roles_name_alone_is_no_login() -> None:

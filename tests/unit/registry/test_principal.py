@@ -31,7 +31,7 @@ OWN = limited_to(["r.example:5000/swell/build"])
     ],
 )
 def test_who_may_read_with_the_operators_credentials(principal: Principal, image: str, readable: bool) -> None:
-    """A shared registry is read for anybody, but not the repositories of builds within it."""
+    """A shared registry is read for all clients, but not the repositories of builds within it."""
     assert RULES.may_read(principal, parse_reference(image)) is readable
 
 
@@ -47,7 +47,7 @@ def test_who_may_read_with_the_operators_credentials(principal: Principal, image
     ],
 )
 def test_who_may_push_with_the_operators_credentials(principal: Principal, repository: str, pushed: bool) -> None:
-    """To the server's own repositories, anybody; that a registry is shared is for reading only."""
+    """To the server's own repositories, all clients; that a registry is shared is for reading only."""
     assert RULES.may_push(principal, parse_reference(repository)) is pushed
 
 
@@ -82,7 +82,7 @@ def test_a_principal_of_another_kind_opens_nothing() -> None:
 
 
 def test_a_keyring_without_rules_is_the_operators_alone() -> None:
-    """Whoever forgets to pass the rules opens nothing to anybody."""
+    """Without rules, only the operator has access."""
     keyring = Keyring({"quay.io": Credentials("me", "secret")})
 
     assert keyring.find(parse_reference("quay.io/team/tool")) is None

@@ -78,7 +78,7 @@ class MemoryDocuments:
 
 
 class MemoryLayers:
-    """Has every layer but those that are told to be broken."""
+    """Has every layer but those that a test sets as broken."""
 
     def __init__(self) -> None:
         self.ensured: list[ContainerLayer] = []

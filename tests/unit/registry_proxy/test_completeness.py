@@ -22,7 +22,7 @@ async def test_a_complete_image_has_its_digest(registry: FakeRegistry) -> None:
 
 
 async def test_a_missing_tag_is_noticed(registry: FakeRegistry) -> None:
-    """Somebody has deleted it."""
+    """A client has deleted it."""
     image = registry.push(TAG)
     registry.lose(image)
 

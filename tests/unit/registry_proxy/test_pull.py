@@ -286,7 +286,7 @@ async def test_tags_of_referrers_are_served(registry: FakeRegistry, pulls: Pulls
 
 
 async def test_tags_of_other_images_are_not_served(registry: FakeRegistry, pulls: Pulls) -> None:
-    """A token does not open the signatures of its neighbours."""
+    """A token does not give access to signatures of other images."""
     base, secret = registry.push(UBUNTU), registry.push("ubuntu:secret")
     for each in (base, secret):
         registry.push(f"{each.reference.name}:{ReferrersTag(each.digest)}.sig")

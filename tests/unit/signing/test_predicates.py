@@ -35,7 +35,7 @@ def test_packages_have_the_names_of_their_channel() -> None:
 
 
 def test_the_sbom_lists_every_package_once() -> None:
-    """In a fixed order, so that a repeated attempt makes the same document; without packages there is none."""
+    """In a fixed order, so that a repeated attempt makes the same document; without packages the result is None."""
     document = spdx("r/i:t", digest_of(b"x"), NOON, LOCK)
 
     assert document is not None

@@ -34,7 +34,7 @@ def test_the_dependencies_are_the_reviewed_ones() -> None:
 
 
 def test_each_rule_finds_its_violation() -> None:
-    """Otherwise the check of the real list would pass whatever the list says."""
+    """Otherwise the check of the real list would pass for any list."""
     found = problems(
         required={"aiohttp", "reddis"},
         pinned={"aiohttp", "aiohtttp"},

@@ -50,7 +50,7 @@ def test_a_command_is_a_make_target(name: str, job: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("name", "job"), jobs())
 def test_an_action_is_pinned_to_a_commit(name: str, job: dict[str, Any]) -> None:
-    """Whoever controls an action can move its tags, but not a commit's hash."""
+    """The owner of an action can move its tags, but not a commit's hash."""
     for action in (step["uses"] for step in job["steps"] if "uses" in step):
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)
 

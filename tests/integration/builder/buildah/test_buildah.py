@@ -27,12 +27,12 @@ from builder.buildah.engine import BuildahEngine
 from builder.engine import Recipe
 from builder.settings import EngineSettings
 
-async def tell(line): pass
+async def write_line(line): pass
 
 async def main(workspace, auth, registry, isolation, recipe):
-    told = {"pull_auth_file": Path(auth), "allowed_hosts": frozenset({registry}), "isolation": isolation}
-    async with BuildahEngine.open(EngineSettings(workspace=Path(workspace), **told)) as engine:
-        await engine.build(json.decode(recipe, type=Recipe), tell)
+    options = {"pull_auth_file": Path(auth), "allowed_hosts": frozenset({registry}), "isolation": isolation}
+    async with BuildahEngine.open(EngineSettings(workspace=Path(workspace), **options)) as engine:
+        await engine.build(json.decode(recipe, type=Recipe), write_line)
 
 asyncio.run(main(*sys.argv[1:]))
 """

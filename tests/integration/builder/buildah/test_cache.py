@@ -78,7 +78,7 @@ async def test_a_cache_is_for_who_names_it(open_engine: OpenEngine, base: str, c
     assert "Using cache" not in output.text
 
 
-@pytest.mark.parametrize("trouble", ["nobody answers", "it refuses"])
+@pytest.mark.parametrize("trouble", ["it does not answer", "it refuses"])
 async def test_a_cache_that_cannot_be_used_is_done_without(
     open_engine: OpenEngine, base: str, cache: str, registry: Registry, tmp_path: Path, trouble: str
 ) -> None:
@@ -86,7 +86,7 @@ async def test_a_cache_that_cannot_be_used_is_done_without(
     output = Output()
     auth = tmp_path / "auth.json"
     auth.write_text(json.dumps({"auths": {f"{registry.address}/made": _login(registry)}}))
-    named = "127.0.0.1:1/cache" if trouble == "nobody answers" else cache
+    named = "127.0.0.1:1/cache" if trouble == "it does not answer" else cache
     async with open_engine(
         tmp_path / "workspace", push_auth_file=auth, pull_auth_file=_pulls(base, registry, auth)
     ) as engine:

@@ -111,7 +111,7 @@ async def test_steps_of_one_daemon_are_found_by_another_in_the_cache(
 async def test_a_trigger_of_a_base_image_reads_no_other_image_with_the_login(
     daemons: BuildkitEngine, buildkit: Buildkit, registry: Registry
 ) -> None:
-    """BuildKit's login is for the whole registry, and an ONBUILD of anybody's image may name any repository there."""
+    """BuildKit's login is for the whole registry, and an ONBUILD of any user's image may name any repository there."""
     secret, base = (f"{registry.address}/outputs/{name}:1" for name in ("secret", "trigger"))
     await built(daemons, buildkit.recipe("RUN echo secret > /secret\n", made="outputs/secret:1"))
     trigger = f"ONBUILD COPY --from={secret} /secret /stolen\n"

@@ -22,7 +22,7 @@ from swell.store.records import Reason
 from tests.integration.builder.conftest import Registry
 from tests.integration.registry_proxy.support import Script, said, serving
 
-SECRET = b"a layer of somebody's private image"
+SECRET = b"a layer of another user's private image"
 LAYER = Descriptor(media_type=OCI_LAYER, digest=digest_of(SECRET), size=len(SECRET))
 
 

@@ -63,7 +63,7 @@ async def test_scripts_at_the_installation_are_refused(harness: CondaHarness) ->
 
 
 async def test_what_cannot_be_solved_is_explained(harness: CondaHarness) -> None:
-    """The solver's own words, for whoever asked."""
+    """The client receives the solver's own words."""
     with pytest.raises(BadRequest, match="(?s)cannot be installed together.*libgreet >=1,<2"):
         await harness.solve("tool", "libgreet=2")
     with pytest.raises(BadRequest, match="No candidates were found for nothing"):
@@ -172,7 +172,7 @@ async def test_a_packed_list_that_cannot_be_unpacked_is_the_channels_trouble(har
 
 @pytest.mark.parametrize("content", [b"", b"PK\x05\x06" + b"\0" * 18, b"x" * 1000])
 async def test_an_archive_that_is_none_fails_the_build(harness: CondaHarness, content: bytes) -> None:
-    """Although it has the hash that the channel tells."""
+    """Although it has the hash that the channel lists."""
 
     class Broken(Made):
         def archive(self) -> bytes:
@@ -209,7 +209,7 @@ async def test_credentials_are_those_of_now(opened: OpenHarness, registry: Regis
 
 @pytest.mark.parametrize("lock", ["no lock", "@EXPLICIT\nhttps://x.example.org/noarch/a-1-0.conda#md5"])
 async def test_a_lock_that_is_none_is_the_recipes_fault(harness: CondaHarness, lock: str) -> None:
-    """A job is a message; whoever wrote it may have been another version of us."""
+    """A job is a message; another version of Swell may have written it."""
     assert await failure_of(harness, lock=lock) is Reason.RECIPE
 
 

@@ -32,13 +32,13 @@ from builder.engine import Recipe
 from builder.settings import CondaSettings
 from swell.net.outbound import Policy, open_session
 
-async def tell(line): pass
+async def write_line(line): pass
 
 async def main(workspace, auth, hosts, recipe):
-    told = {"pull_auth_file": Path(auth), "push_auth_file": Path(auth), "allowed_hosts": frozenset(hosts.split())}
-    settings = CondaSettings(workspace=Path(workspace), **told)
+    options = {"pull_auth_file": Path(auth), "push_auth_file": Path(auth), "allowed_hosts": frozenset(hosts.split())}
+    settings = CondaSettings(workspace=Path(workspace), **options)
     async with open_session(Policy(settings.allowed_hosts)) as session, CondaEngine.open(settings, session) as engine:
-        await engine.build(json.decode(recipe, type=Recipe), tell)
+        await engine.build(json.decode(recipe, type=Recipe), write_line)
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -63,7 +63,7 @@ class Direct:
         return (sys.executable, "-c", BUILDER, *told, msgspec.json.encode(recipe).decode())
 
     def good(self, said: str, made: str = "made:1") -> Recipe:
-        """A lock file is told, and kept in the image, with its comments."""
+        """A lock file is logged, and stored in the image, with its comments."""
         return self._recipe(f"# {said}", self._package(Made("tool", files={"share/tool": File(b"tool\n")})), made=made)
 
     def has_said(self, said: str, output: Output) -> bool:

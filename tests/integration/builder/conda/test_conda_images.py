@@ -39,7 +39,7 @@ ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"
 
 
 async def test_packages_of_every_kind_become_an_image(harness: CondaHarness) -> None:
-    """Each file is where its package's kind says, with the prefix of the image in it, and readable by everybody."""
+    """Each file is where its package's kind says, with the prefix of the image in it, and readable by all users."""
     digest = await harness.build(*SPECS, to="kinds:1")
 
     assert hashlib.sha256(harness.registry.fetch("conda/kinds/manifests/1")[0]).hexdigest() == digest[7:]
@@ -80,7 +80,7 @@ async def test_the_image_runs(harness: CondaHarness) -> None:
 
 
 async def test_the_config_is_the_bases_and_condas(harness: CondaHarness) -> None:
-    """Whoever runs the image sees what an activated environment has, as far as variables can say it."""
+    """A container of the image has the variables of an activated environment."""
     await harness.build(*SPECS, to="config:1")
     config = harness.config("config:1")
     assert (config["architecture"], config["os"]) == ("amd64", "linux")
@@ -98,7 +98,7 @@ def gunzip(harness: CondaHarness, layer: dict[str, Any]) -> bytes:
 
 
 async def test_conda_reads_the_records(harness: CondaHarness, tmp_path: Path) -> None:
-    """Tools in the image can tell what is installed, where from, and which files belong to it."""
+    """Tools in the image can list what is installed, where from, and which files belong to it."""
     await harness.build(*SPECS, to="records:1")
     tree = harness.tree("records:1")
     records = {name: content for name, (_, content) in tree.items() if name.endswith(".json") and "meta" in name}
@@ -204,7 +204,7 @@ async def test_rattler_installs_the_same(harness: CondaHarness, tmp_path: Path) 
 
 
 async def test_what_two_packages_have_is_taken_from_the_first(harness: CondaHarness) -> None:
-    """By name, so that it is the same every time; the log tells."""
+    """By name, so that it is the same every time; the log has a line about it."""
     harness.channel.add(
         Made("aa", files={"share/both": File(b"first"), "lib64": File(link="lib"), "lib/real": File(b"")}),
         Made("bb", files={"share/both": File(b"second"), "lib64/through": File(b"through a link")}),
@@ -218,7 +218,7 @@ async def test_what_two_packages_have_is_taken_from_the_first(harness: CondaHarn
 
 
 async def test_the_same_request_is_the_same_image_everywhere(opened: OpenHarness, tmp_path: Path) -> None:
-    """Two machines that share nothing but the channel make the same bytes, whatever their workspace is called."""
+    """Two machines that share nothing but the channel make the same bytes, also in workspaces with other names."""
     digests = []
     for name in ("here", "elsewhere/deep"):
         async with opened(tmp_path / name) as harness:
@@ -278,7 +278,7 @@ async def test_a_base_image_of_another_machine_is_refused(harness: CondaHarness)
 
 
 async def test_a_base_image_of_another_registry_is_verified_on_its_way(harness: CondaHarness) -> None:
-    """What passes through here has the digest that its manifest tells, or is not pushed."""
+    """What passes through here has the digest in its manifest, or is not pushed."""
     made = make_image("elsewhere")
     folder = harness.channel.folder / "v2/up/base"
     (folder / "manifests").mkdir(parents=True)

@@ -1,6 +1,6 @@
 """Container files that the gateway makes build for real: packages by stand-ins for micromamba and pixi, and freeze.
 
-The stand-ins tell what they are asked to do, and make what the real tools would make of it.
+The stand-ins record what they are asked to do, and make what the real tools would make of it.
 """
 
 import asyncio

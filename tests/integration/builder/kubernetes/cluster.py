@@ -1,7 +1,7 @@
 """A stand-in for a Kubernetes cluster: its API over real HTTP, and a machine that runs a pod's command as a process.
 
-It knows no more of Kubernetes than a build needs: Jobs, their Secrets and pods, logs, garbage collection. Whatever is
-sent to it is held against the OpenAPI schemas of Kubernetes. It can be told to misbehave.
+It knows no more of Kubernetes than a build needs: Jobs, their Secrets and pods, logs, garbage collection. It
+validates each request against the OpenAPI schemas of Kubernetes. It can be set to misbehave.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Cluster:
     """*folder* holds the pods' files, `said` is what they wrote; what is in *broken* misbehaves.
 
     `cut`: streams of log lines break off, each after some more than the one before. `mute`: the next stream of lines
-    has none, and no end. `dumb`: nothing tells the lines of a pod that has ended. `stuck`: pods wait for an image.
+    has none, and no end. `dumb`: the lines of a pod that has ended are missing. `stuck`: pods wait for an image.
     `killed`: pods end as if the machine's memory was gone. `emptied`: the machine of the next pod that says something
     is emptied. `deleted`: that pod is, by hand. `away`: the API answers 503. `busy`: it answers every other question
     about a pod with 429. `quota`: it takes no Job.

@@ -32,7 +32,7 @@ from tests.integration.builder.outside import NAME, PASSWORD, outside
 from tests.integration.registry_proxy.registries.amazon import ECR, KEYS, PUBLIC, Aws
 from tests.integration.registry_proxy.support import serving as scripted
 
-GITHUB = Credentials("me", "a token of somebody else's business")
+GITHUB = Credentials("me", "a token of another server")
 
 
 class Site:

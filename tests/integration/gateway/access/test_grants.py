@@ -171,7 +171,7 @@ def clock() -> Clock:
 async def landed(stored: Asked, count: int) -> None:
     """Wait until Redis was asked *count* times and its answers have been taken."""
     async with asyncio.timeout(30):
-        while len(stored.asked) < count or stored.under_way:  # noqa: ASYNC110  nobody else waits for that
+        while len(stored.asked) < count or stored.under_way:  # noqa: ASYNC110  no event reports it
             await asyncio.sleep(0.005)
 
 
@@ -179,7 +179,7 @@ async def test_a_grant_in_use_is_confirmed_in_the_background(stored: Asked, cloc
     """The revocation event may be lost. A warm pull still waits for no call."""
     grants = CachedGrants(stored, now=clock)
     await grants.put(*asked())
-    await stored.revoke(TOKEN)  # by a gateway that nobody heard
+    await stored.revoke(TOKEN)  # by a gateway that publishes no event
 
     clock.seconds = FRESH + 1
     assert await grants.get(TOKEN)
@@ -250,5 +250,5 @@ async def test_a_token_that_is_revoked_while_redis_answers_stays_revoked(stored:
 async def under_way(stored: Asked) -> None:
     """Wait until a question is under way."""
     async with asyncio.timeout(30):
-        while not stored.under_way:  # noqa: ASYNC110  nobody else waits for that
+        while not stored.under_way:  # noqa: ASYNC110  no event reports it
             await asyncio.sleep(0)

@@ -43,7 +43,7 @@ def new_relay() -> NewRelay:
                 writer.write(left.pop(0) if len(left) > 1 else left[0])
                 await writer.drain()
                 if left[0].endswith(b"..."):
-                    await reader.read()  # until whoever asked hangs up
+                    await reader.read()  # until the client closes the connection
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/blobs/x.y"
@@ -106,7 +106,7 @@ async def test_only_what_concerns_the_blob_is_asked_for(new_relay: NewRelay) -> 
 
 
 @pytest.mark.parametrize(
-    ("told", "code", "message"),
+    ("content", "code", "message"),
     [
         (b'{"errors":[{"code":"RANGE_INVALID","message":"too far"}]}', "UNKNOWN", "too far"),
         (b'{"errors":[{"code":"UPSTREAM_FAILED","message":"no answer"}]}', "UNKNOWN", "no answer"),
@@ -117,11 +117,11 @@ async def test_only_what_concerns_the_blob_is_asked_for(new_relay: NewRelay) -> 
     ],
 )
 async def test_an_error_has_a_code_of_the_specification(
-    new_relay: NewRelay, told: bytes, code: str, message: str
+    new_relay: NewRelay, content: bytes, code: str, message: str
 ) -> None:
     """Registry clients know no other codes. Headers such as `Retry-After` are relayed as well."""
-    fields = b"Content-Length: %d\r\nContent-Range: bytes */7\r\nRetry-After: 3\r\n\r\n" % len(told)
-    async with new_relay(b"HTTP/1.1 416 x\r\n" + fields + told) as url:
+    fields = b"Content-Length: %d\r\nContent-Range: bytes */7\r\nRetry-After: 3\r\n\r\n" % len(content)
+    async with new_relay(b"HTTP/1.1 416 x\r\n" + fields + content) as url:
         status, headers, body = await ask(url)
 
     assert (status, headers["Content-Range"], headers["Retry-After"]) == (416, "bytes */7", "3")
@@ -213,11 +213,11 @@ async def test_what_comes_slowly_is_not_held_back() -> None:
 async def test_an_unreachable_data_port_is_unavailable(new_relay: NewRelay) -> None:
     """The response has `Retry-After`."""
     relay, where = Relay(RemoteDataPort()), Address("127.0.0.1", Ports.free().gateway)
-    nobody = Ports.free().data
+    closed_port = Ports.free().data
 
     async def app(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
         if scope["type"] == "http":
-            await relay(f"http://127.0.0.1:{nobody}/blobs/x.y", scope, receive, send)
+            await relay(f"http://127.0.0.1:{closed_port}/blobs/x.y", scope, receive, send)
 
     async with listening(app, where, grace=1):
         status, headers, body = await ask(f"http://127.0.0.1:{where.port}/")

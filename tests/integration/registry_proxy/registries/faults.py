@@ -39,7 +39,7 @@ Say = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class Fault(Struct, frozen=True):
-    """What an upstream does with a request whose headers it has read, and what whoever asked is told."""
+    """What an upstream does with a request whose headers it has read, and the error that its client receives."""
 
     name: str
     does: Say
@@ -194,7 +194,7 @@ async def raw(say: Say) -> AsyncIterator[str]:
             await reader.readuntil(b"\r\n\r\n")
             await say(writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # whoever asked has heard enough
+            pass  # the client has closed the connection
         finally:
             open_.discard(task)
             writer.close()

@@ -33,10 +33,10 @@ def signature(
 def signer(
     method: str, path: str, headers: Mapping[str, str], body: bytes, secrets: Mapping[str, str]
 ) -> tuple[str, str, str] | None:
-    """Key id, region and service of whoever signed a request, by the *secrets* of key ids; None if nobody there did."""
-    told = {name.lower(): value for name, value in headers.items()}
-    found = _AUTHORIZATION.fullmatch(told.get("authorization", ""))
+    """Return key id, region and service of a request's signature; None unless it is made with one of *secrets*."""
+    lower = {name.lower(): value for name, value in headers.items()}
+    found = _AUTHORIZATION.fullmatch(lower.get("authorization", ""))
     if not found or found[1] not in secrets or not {"host", "x-amz-date"} <= set(found[5].split(";")):
         return None
-    expected = signature(method, path, told, found[5], body, found[2], secrets[found[1]])
+    expected = signature(method, path, lower, found[5], body, found[2], secrets[found[1]])
     return (found[1], found[3], found[4]) if hmac.compare_digest(expected, found[6]) else None

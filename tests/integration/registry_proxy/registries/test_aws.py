@@ -167,7 +167,7 @@ async def test_the_public_registry_gets_its_login_at_the_realm_it_names(
 ) -> None:
     """It lives in us-east-1, wherever it is asked from, and wants tokens."""
     challenge = f'Bearer realm="{script.url.with_host("127.0.0.1")}/token",service="{PUBLIC}"'
-    script.on("/v2/team/tool/manifests/1", wanting("nobody", challenge), good)
+    script.on("/v2/team/tool/manifests/1", wanting("unknown", challenge), good)
     script.on("/token", said(body=b'{"token": "abc"}'))
 
     await upstream_of(amazon, aws, {PUBLIC: KEYS}).fetch_manifest(parse_reference(f"{PUBLIC}/team/tool:1"))

@@ -44,7 +44,7 @@ def mangled(draw: st.DrawFn) -> bytes:
     return answer[:start] + draw(st.binary(max_size=20)) + answer[end:]
 
 
-PATIENCE = 20  # seconds; the longest that a fault may take to be told, on a busy machine
+PATIENCE = 20  # seconds; the longest time until the error of a fault, on a busy machine
 
 
 @asynccontextmanager

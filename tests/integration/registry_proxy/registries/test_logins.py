@@ -38,7 +38,7 @@ async def test_a_real_registry_accepts_and_refuses(logins: Logins, registry: Reg
     """The check works against Docker's registry with HTTP Basic."""
     assert await logins.accepts(registry.authority, Credentials(registry.user, registry.password))
     assert not await logins.accepts(registry.authority, Credentials(registry.user, "guess"))
-    assert not await logins.accepts(registry.authority, Credentials("nobody", registry.password))
+    assert not await logins.accepts(registry.authority, Credentials("unknown", registry.password))
 
 
 @pytest.mark.parametrize("credentials", [RIGHT, WRONG])

@@ -119,7 +119,7 @@ class World(Struct):
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """By https as out there, with certificates of an authority that the session was told of."""
+    """By https as out there, with certificates of an authority that the session trusts."""
     authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("127.0.0.1", *NAMES).configure_cert(tls)

@@ -36,7 +36,7 @@ def challenged(
 
 
 def guarded(script: Script, *tokens: str) -> Answer:
-    """Shows the manifest to whoever has one of *tokens*."""
+    """Serves the manifest to a client with one of *tokens*."""
 
     def answer(request: web.Request) -> web.StreamResponse:
         shown = request.headers.get("Authorization")
@@ -103,7 +103,7 @@ async def test_an_identity_token_is_sent_to_the_realm_and_nowhere_else(
 
     script.on(PATH, guarded(script, "abc"))
     script.on("/token", exchange, said(307, Location=f"{other.url}/token"))
-    keys = Keyring({script.authority: Credentials("nobody", "", "refresh me")})
+    keys = Keyring({script.authority: Credentials("unnamed", "", "refresh me")})
 
     await RegistryUpstream(session, keys).acting_for(OPERATOR).fetch_manifest(tool(script))
     with pytest.raises(SwellError):

@@ -82,12 +82,12 @@ async def test_a_registry_in_trouble_is_told_apart_and_not_quoted(
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("told", "expected"), [("7", 7), ("0", 1), ("999999", 3600), ("soon", 60), ("²", 60)])
+@pytest.mark.parametrize(("header", "expected"), [("7", 7), ("0", 1), ("999999", 3600), ("soon", 60), ("²", 60)])
 async def test_how_long_to_wait_is_handed_on_within_reason(
-    script: Script, upstream: RegistryUpstream, told: str, expected: int
+    script: Script, upstream: RegistryUpstream, header: str, expected: int
 ) -> None:
     """Clients that keep to it come back in time; a wild value must not lock them out for a day."""
-    script.on(PATH, said(429, Retry_After=told))
+    script.on(PATH, said(429, Retry_After=header))
 
     with pytest.raises(TooManyRequests) as caught:
         await upstream.fetch_manifest(tool(script))
@@ -159,10 +159,10 @@ async def test_a_digest_is_told_without_reading_the_manifest(script: Script, ups
     assert [method for method, *_ in script.seen] == ["HEAD"]
 
 
-@pytest.mark.parametrize("told", ["", "sha256:short"])
-async def test_a_registry_that_tells_no_digest_is_read(script: Script, upstream: RegistryUpstream, told: str) -> None:
+@pytest.mark.parametrize("header", ["", "sha256:short"])
+async def test_a_registry_that_sends_no_digest_is_read(script: Script, upstream: RegistryUpstream, header: str) -> None:
     """The header is optional in the specification."""
-    script.on(PATH, said(body=IMAGE.manifest, content_type=OCI_MANIFEST, Docker_Content_Digest=told))
+    script.on(PATH, said(body=IMAGE.manifest, content_type=OCI_MANIFEST, Docker_Content_Digest=header))
 
     assert await upstream.head_manifest(tool(script)) == DIGEST
 

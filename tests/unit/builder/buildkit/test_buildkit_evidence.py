@@ -81,7 +81,7 @@ def test_the_tag_is_given_to_the_image_of_the_index() -> None:
 
 
 def test_only_statements_are_kept_from_the_registry() -> None:
-    """Configs and layers go there, whatever is in them."""
+    """Configs and layers with any content go there."""
     attestation = Attestation()
     deep = b'{"_type":' + b"[" * 100_000
     for content in (b'{"architecture":"amd64"}', b'{"_type":"x"}', b'{"_type":1}', b"{", deep, b"\x1f\x8b"):

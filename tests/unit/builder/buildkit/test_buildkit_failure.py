@@ -48,7 +48,7 @@ from swell.store.records import Reason
 )
 def test_an_error_has_a_reason(line: str, reason: Reason, words: str) -> None:
     """The user's faults are the user's; the sentence says what to mend."""
-    failure = diagnose(1, [b"#5 ERROR: whatever", line.encode()])
+    failure = diagnose(1, [b"#5 ERROR: anything", line.encode()])
     assert failure.reason is reason
     assert words in str(failure)
 

@@ -52,7 +52,7 @@ def test_a_frozen_config_comes_over_the_rest() -> None:
 
 
 def test_the_history_tells_of_every_layer() -> None:
-    """Else tools that walk both would tell of the wrong ones."""
+    """Else tools that walk both would print the wrong ones."""
     made = make_image("base", layers=2)
     history = [{"created_by": "one"}, {"created_by": "ENV", "empty_layer": True}]
     image = on_top(Image(made.manifest, made.config.changed(history=history)), [ADDED], [])
@@ -86,7 +86,7 @@ def test_nothing_is_a_base_as_well() -> None:
     ],
 )
 def test_a_base_that_contradicts_itself_is_refused(config: dict[str, Any]) -> None:
-    """Whatever would be put on it could not run."""
+    """An image on it could not run."""
     base = Image(
         Document(OCI_MANIFEST, b'{"layers": [], "config": null}'), Document(OCI_CONFIG, b"{}").changed(**config)
     )

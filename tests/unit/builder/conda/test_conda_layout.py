@@ -24,7 +24,7 @@ def softlink(path: str) -> Link:
 
 @given(_sizes, st.integers(1, 20), st.integers(0, 1000))
 def test_each_package_is_in_one_layer(sizes: dict[str, int], most: int, worth: int) -> None:
-    """The largest are alone, the others together in the last; nobody is alone who is not worth it."""
+    """The largest are alone, the others together in the last; no small package is alone."""
     layers = group(sizes, worth=worth, most=most)
     assert sorted(name for layer in layers for name in layer) == sorted(sizes)
     assert 1 <= len(layers) <= most
@@ -37,7 +37,7 @@ def test_each_package_is_in_one_layer(sizes: dict[str, int], most: int, worth: i
 
 @given(st.dictionaries(_names, st.lists(_paths, max_size=8, unique=True), max_size=5))
 def test_each_path_has_one_owner(wanted: dict[str, list[str]]) -> None:
-    """Whoever comes first by name; what cannot be both a file and a folder is no layout at all."""
+    """The first package by name; what cannot be both a file and a folder is no layout at all."""
     files = {name: [file(path) for path in paths] for name, paths in wanted.items()}
     every = {path for paths in wanted.values() for path in paths}
     clash = any(other.startswith(f"{path}/") for path in every for other in every)

@@ -13,7 +13,7 @@ URL = f"{NAMES}/forge/linux-64/tool-1!2.0-h_0.conda"
 
 
 def test_a_lock_is_read_as_it_was_written() -> None:
-    """In one order, whatever order it came in; each package once."""
+    """In one order, from input in any order; each package once."""
     packages = [locked(URL, HASH), locked(f"{NAMES}/forge/noarch/a-1-0.tar.bz2", HASH)]
     text = write_lock("linux-64", packages)
     assert text == write_lock("linux-64", reversed(packages))
@@ -35,13 +35,13 @@ def test_a_lock_is_read_as_it_was_written() -> None:
     ],
 )
 def test_a_line_that_cannot_be_checked_is_refused(line: str, message: str) -> None:
-    """Not a byte is taken that nobody vouches for."""
+    """A package that cannot be verified is not downloaded."""
     with pytest.raises(BadRequest, match=message):
         read_lock(f"@EXPLICIT\n{line}\n", "linux-64")
 
 
 def test_channels_are_found_by_name_or_address() -> None:
-    """A channel that only a package names comes last; whoever says no defaults gets none anyway."""
+    """A channel that only a package names comes last; `nodefaults` removes the default channel."""
     wish = parse_request(
         ["a", "bioconda::b=1", "https://x.example.org/c/::d", "numpy[build=py3*]"],
         ["forge", "nodefaults", "https://y.example.org/z/"],

@@ -27,7 +27,7 @@ def test_a_program_keeps_its_length_and_its_strings(content: bytes) -> None:
 
 @given(_contents)
 def test_a_text_says_the_same_with_the_new_prefix(content: bytes) -> None:
-    """Its length is nobody's business."""
+    """Its length may change."""
     pieces = content.split(OLD.encode())
     assert with_prefix(content, OLD, "text") == NEW.encode().join(pieces)
 

@@ -18,7 +18,7 @@ LOCK = f"# platform: linux-64\n@EXPLICIT\n{TOOL.url}#sha256:{TOOL.sha256}\n"
 
 
 class Slow:
-    """Answers when it is told to; *asked* is what it was asked."""
+    """Answers when a test sets the result; *asked* are the requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[SolveRequest, str]] = []

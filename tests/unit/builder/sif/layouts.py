@@ -1,4 +1,4 @@
-"""OCI layouts of images that nobody builds."""
+"""OCI layouts of images that no build makes."""
 
 import io
 import json

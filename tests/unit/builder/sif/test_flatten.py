@@ -1,4 +1,4 @@
-"""One tar of an image's layers, whoever made them: what comes out can be packed, and nothing was unpacked."""
+"""One tar of an image's layers, from any builder: the result can be packed, and nothing was unpacked."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Layers upon each other: what is seen in the end, whatever order a layer's members come in."""
+"""Layers upon each other: the resulting files, for members of a layer in any order."""
 
 import pytest
 from hypothesis import given
@@ -44,7 +44,7 @@ def test_a_whiteout_removes_entries_of_lower_layers() -> None:
 
 
 def test_a_whiteout_spares_its_own_layer() -> None:
-    """In whatever order: a directory that was removed and made anew has only what is new."""
+    """In any order: a directory that was removed and made anew has only what is new."""
     lower: Layer = {"d": DIRECTORY, "d/old": "x"}
     upper: list[tuple[str, str | None]] = [(".wh.d", ""), ("d", DIRECTORY), ("d/new", "x")]
 
@@ -120,7 +120,7 @@ layers = st.lists(st.dictionaries(names, st.sampled_from([None, "x"]), max_size=
 
 @given(layers)
 def test_every_name_is_one_thing_and_stands_in_a_directory(made: list[Layer]) -> None:
-    """Whatever layers say, what comes out can be packed: no name twice, no file below a file."""
+    """Of any layers, the result can be packed: no name twice, no file below a file."""
     found = rootfs(*made)
     paths = [name for names in found.names().values() for name in names]
     folders = [name for name, _ in found.directories()]

@@ -33,7 +33,7 @@ PRIVATE, OPEN = "quay.io/private/base:1", "quay.io/open/base:1"
 
 
 class Guarded:
-    """Shows images below `quay.io/open` to anybody and others to the operator; `asked` counts, `trouble` is raised."""
+    """Shows images below `quay.io/open` to all, and others to the operator; `asked` counts, `trouble` is raised."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -134,7 +134,7 @@ async def record_of(
 async def test_no_cached_result_is_given_without_access_to_every_base(
     starter: BuildStarter, built: MemoryRegistry, text: str
 ) -> None:
-    """However the recipe names the base; an image that nobody can name here counts as one that is not open."""
+    """However the recipe names the base; an image whose name is unknown here counts as one that is not open."""
     wanted = validate(recipe(text), REPOSITORIES)
     started = await starter.start(wanted, [], INSIDER)
     with pytest.raises(BadRequest):  # joining the build that runs

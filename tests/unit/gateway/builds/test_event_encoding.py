@@ -63,7 +63,7 @@ def test_a_client_resumes_at_any_line_and_step(count: int, places: list[tuple[in
 
 
 def test_a_step_is_an_event_between_its_lines() -> None:
-    """Its id has the line before it; its data are JSON, whatever the step is called."""
+    """Its id has the line before it; its data are JSON, for any name of a step."""
     step = LoggedStep(1, 1, BuildStep(number=7, name="RUN echo \n\rä", started=NOON, cached=True, transferred=5))
 
     events = parse(encode_lines(Lines(2, 1, b"a\nb\n", (step,)), Position()))

@@ -161,7 +161,7 @@ async def test_long_user_agents_do_not_fill_the_memory() -> None:
 
 
 async def test_crawlers_may_read_what_they_are_refused() -> None:
-    """`robots.txt` tells them to stay away."""
+    """`robots.txt` asks them not to crawl."""
     edge = Edge(application(), application({"body": b"robots"}))
 
     assert (await sent_by(edge, scope_of("/robots.txt", b"Googlebot")))[1]["body"] == b"robots"

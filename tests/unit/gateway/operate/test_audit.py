@@ -50,7 +50,7 @@ async def listed(trail: AuditTrail, limit: int) -> list[str]:
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
 @pytest.mark.parametrize("sizes", [(), (1,), (3, 1, 4), (5, 5), (100, 2)])
 async def test_pages_have_each_event_once_newest_first(sizes: tuple[int, ...], limit: int) -> None:
-    """Whatever the sizes of batches and pages."""
+    """With any sizes of batches and pages."""
     assert await listed(AuditTrail(Batches(sizes)), limit) == [str(each) for each in reversed(range(sum(sizes)))]
 
 

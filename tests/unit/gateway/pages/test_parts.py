@@ -33,7 +33,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
     ],
 )
 def test_lines_of_a_log_become_html(text: str, html: str) -> None:
-    """Each kind of line has a class; whatever a step prints, it cannot add elements to the page."""
+    """Each kind of line has a class; the output of a step cannot add elements to the page."""
     assert as_html(text) == html
 
 

@@ -35,7 +35,7 @@ def record(**fields: object) -> ScanRecord:
     ],
 )
 def test_the_verdict_is_in_words(fields: dict[str, object], tone: str, words: str) -> None:
-    """A scan that found no packages is not good news."""
+    """A scan that found no packages is not a good result."""
     told = judgement(record(**fields))
     assert told.tone == tone and words in told.title
 

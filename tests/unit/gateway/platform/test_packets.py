@@ -16,7 +16,7 @@ CONTEXT = packet_context("7", "cred-1")
 
 
 def test_both_versions_come_back_whole() -> None:
-    """Whatever the length: the block cipher of version 1 pads."""
+    """At any length: the block cipher of version 1 pads."""
     for length in range(20):
         secret = {**SECRET, "password": "x" * length}
         assert json.loads(decrypt(packet_1(PUBLIC, secret), PRIVATE, 1)) == secret

@@ -56,7 +56,7 @@ def test_former_host_names_mean_the_current_ones() -> None:
 
 
 def test_without_an_endpoint_the_first_platform_is_meant() -> None:
-    """Wave has a default, too; without Platforms there is none."""
+    """Wave has a default, too; without Platforms the result is None."""
     found = parse_platforms(file_of(PAIRED)).find(None)
 
     assert found is not None

@@ -174,7 +174,7 @@ async def test_an_image_is_served_as_what_it_is(client: Client, images: MemoryIm
 
 
 @pytest.mark.parametrize(
-    ("told", "served"),
+    ("media_type", "served"),
     [
         ("text/html", "application/octet-stream"),
         ("text/html; charset=utf-8", "application/octet-stream"),
@@ -183,10 +183,10 @@ async def test_an_image_is_served_as_what_it_is(client: Client, images: MemoryIm
     ],
 )
 async def test_a_manifest_has_a_known_type_or_none(
-    client: Client, images: MemoryImages, told: str, served: str
+    client: Client, images: MemoryImages, media_type: str, served: str
 ) -> None:
     """A registry that calls its manifest a page would run its scripts as this server's."""
-    images.document = Document(told, images.document.content)
+    images.document = Document(media_type, images.document.content)
 
     answer = await client.ask(f"{UBUNTU}/manifests/22.04")
 

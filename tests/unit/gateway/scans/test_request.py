@@ -286,7 +286,7 @@ async def test_a_build_that_ends_meanwhile_is_scanned_at_once(
 async def test_builds_are_scanned_by_default_if_the_operator_says_so(
     scan_requests: ScanRequests, container_requests: ContainerRequests, scanners: RunningScanners
 ) -> None:
-    """As Wave does; without a scanner there is no warning, because nobody asked for a scan."""
+    """As Wave does; without a scanner there is no warning, because no client asked for a scan."""
     scan_requests._scans_builds = True
     answer = await container_requests.submit(asking(None, container_file=RECIPE), CALLER)
     assert answer.scan_id == "sc-80b9e02a956aa954_1"

@@ -163,7 +163,7 @@ async def submitted(builds: MemoryBuilds, *, sif: bool = True) -> str:
 
 
 async def test_the_file_of_a_build_can_be_downloaded(builds: MemoryBuilds, downloads: Downloads) -> None:
-    """The build id gives access to the file that the build pushed, whatever the tag names now."""
+    """The build id gives access to the file that the build pushed, also after the tag moves."""
     build_id = await submitted(builds)
     await builds.finish(build_id, replace(ended(succeeded=True), digest=digest_of(b"manifest")))
 

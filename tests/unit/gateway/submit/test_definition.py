@@ -56,7 +56,7 @@ def test_a_header_alone_is_its_image() -> None:
 
 
 def test_files_are_copied_before_commands_run() -> None:
-    """As Apptainer does, whatever the order of the sections."""
+    """As Apptainer does, for sections in any order."""
     text = HEADER + "%post\n  a\n%files\n  x /y\n%post\n  b\n"
 
     assert steps(text)[:3] == ["USER 0", "WORKDIR /", 'COPY ["x", "/y"]']
@@ -162,7 +162,7 @@ def test_a_frozen_image_is_the_base_image() -> None:
 
 @given(st.text(max_size=200))
 def test_any_definition_is_translated_or_refused(text: str) -> None:
-    """A script is always one step, whatever its text is."""
+    """A script of any text is one step."""
     try:
         translation = translate(f"{HEADER}%post\n{text}")
     except BadRequest:

@@ -61,7 +61,7 @@ def test_a_template_for_other_packages_is_refused(kind: PackageType | None, name
 
 
 def test_a_recipe_has_the_canonical_name_of_its_template() -> None:
-    """Records show one spelling, whatever the client sent."""
+    """Records show one spelling of all that clients send."""
     assert make_recipe(SAMTOOLS, "pixi/v1", False).template == "conda/pixi:v1"
 
 
