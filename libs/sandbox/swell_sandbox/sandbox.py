@@ -19,7 +19,7 @@ SECRET = "/proc/self/fd/3"  # noqa: S105  (a path)
 """The path where a command reads its secret."""
 
 _BIG_FILES = "/var/tmp"  # noqa: S108  (a path in the sandbox)
-"""Where some programs write large temporary files whatever TMPDIR says: buildah's containers/image library."""
+"""Where some programs write large temporary files and ignore TMPDIR: buildah's containers/image library."""
 
 # Runs as the machine's root, in mount and PID namespaces of its own.
 #   - A secret is an open file without a name. A build step has the same user as the engine, but cannot open it.

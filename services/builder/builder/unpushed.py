@@ -56,7 +56,7 @@ class UnpushedImages:
         return True
 
     async def push(self, recipe: Recipe, write_line: WriteLine) -> Digest | None:
-        """Push the stored image of *recipe*, and forget it; None if there is none.
+        """Push the stored image of *recipe*, and forget it; None if it is missing.
 
         Raises:
             BuildFailure: the registry refuses it, or fails until the time of a build is over.

@@ -241,7 +241,7 @@ class Client:
         """Delete the credential for *registry*. What was requested with it can no longer be pulled.
 
         Raises:
-            RequestFailed: 404 if there is none.
+            RequestFailed: 404 if the credential is missing.
         """
         self.http.send("DELETE", f"{_VAULT}/{_part(registry, '/:')}", params=_owner(user, org))
 

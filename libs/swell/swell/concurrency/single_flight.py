@@ -19,7 +19,7 @@ class SingleFlight(Generic[K, V]):
         self._callers: Counter[asyncio.Task[V]] = Counter()
 
     async def run(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        """Return the result, or raise the error, of the execution under *key*; start it if there is none."""
+        """Return the result, or raise the error, of the execution under *key*; start it if none runs."""
         task = self.begin(key, start)
         self._callers[task] += 1
         try:
@@ -32,7 +32,7 @@ class SingleFlight(Generic[K, V]):
                     await self._cancel(key, task)
 
     def begin(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> "asyncio.Task[V]":
-        """Start the execution under *key* if there is none, without waiting for it."""
+        """Start the execution under *key* if none runs, without waiting for it."""
         task = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.create_task(start())

@@ -42,7 +42,7 @@ class TaskOwner:
         await drain.finish(tuple(self._tasks))
 
     async def wait_for_one(self) -> None:
-        """Wait until a task has ended; return at once if there is none."""
+        """Wait until a task has ended; return at once if no task runs."""
         if self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 

@@ -179,7 +179,7 @@ class _Source:
             await asyncio.sleep(0.5)
 
     async def next(self) -> Msg | None:
-        """Return the next message; None if there is none within 5 s, or if the server does not answer."""
+        """Return the next message; None if none arrives within 5 s, or if the server does not answer."""
         try:
             return (await self._subscription.fetch(1, timeout=5))[0]
         except TimeoutError:

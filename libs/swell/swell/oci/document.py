@@ -131,7 +131,7 @@ def detect(media_type: str | None, content: bytes) -> Document:
     fields, written = document.fields, document.fields.get("mediaType")
     types = {document.kind, written if _is_known(written) else document.kind}
     if types & INDEXES and types & MANIFESTS:
-        raise ManifestInvalid(f"The document says that it is not of the type {document.kind}, as the registry tells")
+        raise ManifestInvalid(f"The document says that it is not of the type {document.kind} that the registry sent")
     if fields.get("manifests") is not None and (fields.get("layers") is not None or fields.get("config") is not None):
         raise ManifestInvalid("The document has the members of an index and those of a manifest")
     check_unambiguous(content, fields)

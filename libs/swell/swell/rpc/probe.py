@@ -1,8 +1,8 @@
 """`python -m swell.rpc.probe [PORT] [--liveness]`: exit with 0 if the service of this container is ready.
 
 Without PORT, the port of SWELL_LISTEN is asked. What does not work is printed. With `--liveness`, the exit code is 0
-while the process answers, whatever its backends do. With certificates (SWELL_RPC_CERTIFICATE_FILE), the probe uses
-those of the service.
+while the process answers, even if its backends are unavailable. With certificates (SWELL_RPC_CERTIFICATE_FILE), the
+probe uses those of the service.
 
 Source: gRPC health checking protocol, https://grpc.io/docs/guides/health-checking/
 """

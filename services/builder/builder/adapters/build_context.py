@@ -23,7 +23,7 @@ from swell.store.records import Reason
 
 _MOST_MEMBERS = 100_000
 _LARGEST_READ = 1 << 20
-"""Bytes of one read: `tarfile` reads a header at once, whatever its size; contents are read in small pieces."""
+"""Bytes of one read: `tarfile` reads a header of any size at once; contents are read in small pieces."""
 _LATEST = 1 << 33  # seconds since 1970 that every file system supports
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

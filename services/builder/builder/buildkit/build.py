@@ -54,7 +54,7 @@ def arguments(
 
     The option `cmdline` keeps BuildKit from looking for a syntax line. Cache mounts are each build's own: with one
     shared by builds, one user could change what another's steps find there. So are the names of its local folders:
-    buildkitd keeps a copy by name, and does not fetch a file again whose size and time are the same, whatever it holds.
+    buildkitd keeps a copy by name. It does not fetch a file again whose size and time are the same, even if it changed.
     `local-sessionid` puts what stands before its colon in front of a name, with a hyphen; no session is named there.
     BuildKit 0.34 does so each time it reads the name, which is twice for a folder, so all the names are given.
     Sources: `Identifier` and `snapshot`, https://github.com/moby/buildkit/blob/v0.34.2/source/local/source.go,
@@ -144,9 +144,13 @@ def _output(recipe: Recipe, files: BuildFiles, target: str, annotations: Mapping
 
 
 async def follow(
-    process: Process, progress: Progress, tell: WriteLine, write_step: WriteStep, names: Sequence[tuple[bytes, bytes]]
+    process: Process,
+    progress: Progress,
+    write_line: WriteLine,
+    write_step: WriteStep,
+    names: Sequence[tuple[bytes, bytes]],
 ) -> Result:
-    """Pass the progress of *process* to *tell* and *write_step* until it ends; *names* are replaced in it."""
+    """Pass the progress of *process* to *write_line* and *write_step* until it ends; *names* are replaced in it."""
     assert process.stdout is not None  # noqa: S101  (a pipe)
     last = deque[bytes](maxlen=50)
 
@@ -162,7 +166,7 @@ async def follow(
         else:
             lines = renamed(item)
             last.extend(lines.split(b"\n")[-50:])
-            await tell(lines)
+            await write_line(lines)
 
     rest = b""
     while chunk := await process.stdout.read(_CHUNK):

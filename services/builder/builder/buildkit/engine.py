@@ -78,11 +78,11 @@ class BuildkitEngine:
         """Builds end with their builder."""
 
     async def build(
-        self, recipe: Recipe, tell: WriteLine, write_step: WriteStep = ignore_step, note: Note = ignore, /
+        self, recipe: Recipe, write_line: WriteLine, write_step: WriteStep = ignore_step, note: Note = ignore, /
     ) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         self._check_platform(recipe)
-        tail = Tail(tell)
+        tail = Tail(write_line)
         async with time_limit(self._settings.build_timeout, tail):
             for remark in policy.check(recipe.containerfile, recipe.options.build_args):
                 await tail(remark.encode())

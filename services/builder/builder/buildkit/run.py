@@ -37,7 +37,7 @@ class BuildRun(Struct, frozen=True, kw_only=True):
     command: Sequence[str]
     unpushed: UnpushedImages | None = None
 
-    async def until_pushed(self, tell: WriteLine, write_step: WriteStep) -> Progress:
+    async def until_pushed(self, write_line: WriteLine, write_step: WriteStep) -> Progress:
         """Build and push; return the progress of the steps.
 
         While the registry fails, the image is pushed again: BuildKit has the results of all steps.
@@ -45,7 +45,7 @@ class BuildRun(Struct, frozen=True, kw_only=True):
         Raises:
             BuildFailure: a step fails, or the registry does not accept the image within the time of the build.
         """
-        outputs = iter([(tell, write_step)])  # of the first run; the others only repeat it
+        outputs = iter([(write_line, write_step)])  # of the first run; the others only repeat it
 
         async def run() -> Progress:
             return await self._run(self.command, *next(outputs, (drop, ignore_step)))
@@ -65,12 +65,12 @@ class BuildRun(Struct, frozen=True, kw_only=True):
             return False
         return True
 
-    async def _run(self, command: Sequence[str], tell: WriteLine, write_step: WriteStep) -> Progress:
+    async def _run(self, command: Sequence[str], write_line: WriteLine, write_step: WriteStep) -> Progress:
         daemon, progress = self.lease.daemon, Progress()
         before, self.gateway.registry.trouble = GroupEvents.of(daemon), None
         secrets = {secret_file(name): content for name, content in self.recipe.secrets.items()}
         async with watched(daemon, self.settings, progress), daemon.client(command, self.logins, secrets) as client:
-            result = await follow(client, progress, tell, write_step, self.names)
+            result = await follow(client, progress, write_line, write_step, self.names)
         if result.status:
             raise failure_of(result, before, self.lease, progress, self.gateway, self.proxy, self.settings)
         return progress

@@ -67,7 +67,7 @@ class Contents:
         """Return the member at *path*; for a hard link, its target.
 
         Raises:
-            Malformed: there is none.
+            Malformed: the archive has no such member.
         """
         for _ in range(8):
             member = self._members.get(path)
@@ -131,7 +131,7 @@ class _Bounded:
 
 
 class _SmallReads:
-    """A file that rejects large reads: tarfile reads a whole header at once, whatever length it declares."""
+    """A file that rejects large reads: tarfile reads a whole header at once, of any declared length."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -96,14 +96,14 @@ class CondaEngine:
         """Return None: builds of this engine end with the builder's process."""
 
     async def build(
-        self, recipe: Recipe, tell: WriteLine, _step: WriteStep = ignore_step, note: Note = ignore, /
+        self, recipe: Recipe, write_line: WriteLine, _step: WriteStep = ignore_step, note: Note = ignore, /
     ) -> Digest:
         """Build and push *recipe* within the time limit; see `Engine.build`."""
         if recipe.packages is None:
             raise BuildFailure(Reason.ENGINE, "There are no packages to be put into an image.")
-        limit, own = time_limit(self._settings.build_timeout, tell), room(self._rooms, recipe.build_id)
+        limit, own = time_limit(self._settings.build_timeout, write_line), room(self._rooms, recipe.build_id)
         async with limit, own as folder, bounded(folder, self._settings.build_disk):
-            package_build = PackageBuild(self._tools(recipe), recipe, recipe.packages, folder, tell)
+            package_build = PackageBuild(self._tools(recipe), recipe, recipe.packages, folder, write_line)
             digest = await package_build.run()
         note(Evidence(materials=_materials(recipe.packages, recipe.platform, package_build.licenses)))
         return digest

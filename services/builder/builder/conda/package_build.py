@@ -83,13 +83,15 @@ class _Written(Struct, frozen=True):
 
 
 class PackageBuild:
-    def __init__(self, tools: Tools, recipe: Recipe, requested: PackageLayers, folder: Path, tell: WriteLine) -> None:
+    def __init__(
+        self, tools: Tools, recipe: Recipe, requested: PackageLayers, folder: Path, write_line: WriteLine
+    ) -> None:
         """Only this build uses *folder*."""
         self._tools = tools
         self._requested = requested
         self._files = recipe.files
         self._folder = folder
-        self._tell = tell
+        self._write_line = write_line
         self._fetched = 0
         self.licenses: dict[str, str] = {}
         """The licence of each package by its URL, as its metadata has it; filled by `run`."""
@@ -123,7 +125,7 @@ class PackageBuild:
 
     async def _say(self, line: str | bytes) -> None:
         for piece in pieces(line if isinstance(line, bytes) else line.encode()):
-            await self._tell(piece)
+            await self._write_line(piece)
 
     async def _base(self) -> Image:
         if self._requested.base_image == SCRATCH:

@@ -48,7 +48,7 @@ class BuildFailure(BuildFailed):
 
 
 def last_error(lines: Sequence[str]) -> str:
-    """Return the text of the last line that begins with `Error: `; empty if there is none."""
+    """Return the text of the last line that begins with `Error: `; empty if no line does."""
     return next((without_dumps(match[1]) for line in reversed(lines) if (match := _ERROR.match(line))), "")
 
 

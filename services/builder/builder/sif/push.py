@@ -45,7 +45,7 @@ class Sifs:
         self._limit = limit
         self._memory = memory
 
-    async def push(self, sandbox: Sandbox, layout: str, recipe: Recipe, tell: Tail) -> Digest:
+    async def push(self, sandbox: Sandbox, layout: str, recipe: Recipe, tail: Tail) -> Digest:
         """Convert the image in *layout*, a path in the directory of *sandbox*, to a SIF file, and push it.
 
         Raises:
@@ -53,14 +53,14 @@ class Sifs:
         """
         if not shutil.which("mksquashfs"):
             raise BuildFailure(Reason.ENGINE, "No SIF files are made here: the operator must install squashfs-tools.")
-        await tell(b"Making a SIF file of the image")
-        made = await self._make(sandbox, layout, recipe.sif or Definition(), tell)
+        await tail(b"Making a SIF file of the image")
+        made = await self._make(sandbox, layout, recipe.sif or Definition(), tail)
         image = parse_reference(recipe.target_image.removeprefix(SCHEME))
         digest = await self._push(self._registry.acting_for(recipe.push_principal), image, made)
-        await tell(f"Pushed {SCHEME}{image}, {made.stat().st_size} bytes".encode())
+        await tail(f"Pushed {SCHEME}{image}, {made.stat().st_size} bytes".encode())
         return digest
 
-    async def _make(self, sandbox: Sandbox, layout: str, definition: Definition, tell: Tail) -> Path:
+    async def _make(self, sandbox: Sandbox, layout: str, definition: Definition, tail: Tail) -> Path:
         folder, target = sandbox.directory / "sif", sandbox.directory / FILE_NAME
         with as_build_failure():
             folder.mkdir(mode=0o700)
@@ -74,10 +74,10 @@ class Sifs:
                 memory=self._memory,
             )
             (sandbox.directory / "sif.json").write_bytes(msgspec.json.encode(order))
-        tell.lines.clear()
-        status = await execute(sandbox, self._command(), tell, environment={"PYTHONUTF8": "1"}, mounts=_python())
+        tail.lines.clear()
+        status = await execute(sandbox, self._command(), tail, environment={"PYTHONUTF8": "1"}, mounts=_python())
         if status:
-            raise diagnose_sif(status, tell.lines)
+            raise diagnose_sif(status, tail.lines)
         with as_build_failure():
             open_plain(folder / FILE_NAME).close()
             (folder / FILE_NAME).rename(target)  # processes of the sandbox cannot reach it there

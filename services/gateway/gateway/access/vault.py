@@ -52,7 +52,7 @@ class Changes(Protocol):
 
 
 class Vault:
-    """Stores, lists and deletes credentials. Without *stored*, because there are no encryption keys, there is none."""
+    """Stores, lists and deletes credentials. *stored* is None if there are no encryption keys."""
 
     def __init__(self, stored: StoredVaults | None, changes: Changes, audit: Audit = NO_AUDIT) -> None:
         self._audit = audit

@@ -1,7 +1,7 @@
 """The audit trail in JetStream: a queue of events, and the stream of sealed batches.
 
 Events wait in a work queue, so that requests do not wait for the chain. A writer in each gateway takes them and appends
-batches with a compare-and-set of the last sequence number: there is one chain, whatever writer appends to it.
+batches with a compare-and-set of the last sequence number: all writers append to one chain.
 Source: NATS documentation, "Expected last sequence", https://docs.nats.io/nats-concepts/jetstream/headers
 """
 

@@ -26,7 +26,7 @@ from swell.errors import Unavailable
 from swell.log import warn_once_a_second
 
 SMALL_PIECE = 256 << 10  # bytes in the first pieces; a slow client keeps a few of them in memory
-PIECE = 2 << 20  # bytes in later pieces; each piece costs some time, whatever its size
+PIECE = 2 << 20  # bytes in later pieces; each piece, of any size, costs some time
 MAX_HEAD = 64 << 10  # bytes
 HEAD_END = b"\r\n\r\n"
 CONNECT_SECONDS = 5

@@ -40,7 +40,7 @@ class Issuer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     - `audience` are the values of `aud` that tokens for this server have; by default, its URL.
     - `required` are claims that every token must have. It is not optional: issuers such as GitHub's give tokens to
-      everybody. An empty table accepts every token for this audience.
+      all users. An empty table accepts every token for this audience.
     - Users are named `<prefix><value of the claim user>`; the default of `prefix` is `oidc:<name>:`.
     - `email` is used if the claim `email_verified` is true, or with `emails_are_verified`.
     - `scopes` are what users may do; `rule` gives more to some of them.

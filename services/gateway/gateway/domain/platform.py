@@ -142,5 +142,5 @@ def parse_platforms(content: bytes) -> Platforms:
         platforms[endpoint] = msgspec.structs.replace(each, endpoint=endpoint)
     authorities = [each.authority for each in platforms.values()]
     if len(set(authorities)) < len(authorities):
-        raise SettingsInvalid("two Platforms have the same host: their users could not be told apart")
+        raise SettingsInvalid("two Platforms have the same host: their users could not be distinguished")
     return Platforms(platforms.values())

@@ -20,7 +20,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 def new_session(identity: Identity, now: datetime, lifetime: timedelta) -> Session:
-    """Return a session of *identity*, which lasts for *lifetime*, whatever the lifetime of the issuer's token.
+    """Return a session of *identity*, which lasts for *lifetime*; the lifetime of the issuer's token does not count.
 
     What the user makes with it, such as API keys, ends with the session at the latest.
     """

@@ -18,7 +18,7 @@ HttpRequest = Request[Any, Any, Any]
 
 JSON = "application/json"
 MAX_BODY = 24 << 20  # bytes; Wave's command line sends up to 20 MiB: layers and a build context
-LARGE = 64 << 10  # bytes; smaller bodies are decoded in a few milliseconds, whatever their content
+LARGE = 64 << 10  # bytes; smaller bodies with any content are decoded in a few milliseconds
 SILENCE = 30  # seconds without a byte; also how long a body may take before the minimum rate applies
 MIN_RATE = 1 << 10  # bytes per second on average
 LARGE_RATE = 64 << 10  # the same for a body with a reservation, which other requests wait for
@@ -86,7 +86,7 @@ def _too_large() -> TooLarge:
 
 
 def _declared_size(headers: Mapping[str, str]) -> int:
-    """The `Content-Length` in *headers*; 0 if there is none, as in chunked requests."""
+    """The `Content-Length` in *headers*; 0 if it is missing, as in chunked requests."""
     length = headers.get("content-length", "")
     return int(length) if length.isdecimal() and len(length) <= _MAX_DIGITS else 0
 

@@ -57,5 +57,5 @@ class Head:
             self.error = HeadTooLarge()
         elif hosts > 1:
             self.error = BadRequest("the request has more than one Host header")
-        elif not named and scope["http_version"] not in {"1", "1.0"}:  # the server adds an empty Host if there is none
+        elif not named and scope["http_version"] not in {"1", "1.0"}:  # the server adds an empty Host if it is missing
             self.error = BadRequest("the request has no Host header")

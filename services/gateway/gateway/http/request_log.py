@@ -9,7 +9,7 @@ _MAX_PATH, _MAX_METHOD = 1000, 20  # characters
 _QUIET = ("/v2", "/health")  # requested up to thousands of times a second, so logged at level debug
 _PULLS = "/v2/wt/"
 _TOKEN = re.compile(r"(/(?:wt|container|containers|container-token)/+[^/]{0,4})[^/]*")
-_PAIRING = re.compile(r"^(/+pairing\b).*", re.DOTALL)  # a secret of a Platform follows, in whatever spelling
+_PAIRING = re.compile(r"^(/+pairing\b).*", re.DOTALL)  # a secret of a Platform follows, in any spelling
 
 
 def log_request(method: str, path: str, status: int, seconds: float, traceparent: str | None = None) -> None:

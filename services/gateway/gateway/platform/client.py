@@ -93,7 +93,7 @@ class PlatformClient:
     PlatformDenied: Platform does not accept the access token, and the session has no refresh token.
     SessionExpired: the refresh token is not accepted, or the renewal gives no token.
     PlatformNotFound: there is no such object in the workspace, or its user may not see it.
-    PlatformFailed, Unavailable: the answer is no success, or there is none; see `Transport`.
+    PlatformFailed, Unavailable: the answer is no success, or is missing; see `Transport`.
     """
 
     def __init__(self, transport: Transport, sessions: Sessions) -> None:

@@ -62,7 +62,7 @@ class Pairings:
         """As `get`.
 
         Raises:
-            EndpointUnpaired: there is none.
+            EndpointUnpaired: *platform* is not paired.
         """
         if (pairing := await self.get(platform)) is None:
             raise EndpointUnpaired(f"Platform endpoint {platform.endpoint} is not paired with this server")

@@ -15,7 +15,7 @@ from swell.registry.principal import PUBLIC, Principal, owners_of, with_owners
 class Workspace(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user in a workspace (None: the personal one), for a run (None: for no run).
 
-    `session` is the name of the session that was used last. Equal rights have an equal `id`, whatever the session.
+    `session` is the name of the session that was used last. Equal rights have an equal `id` in all sessions.
     """
 
     endpoint: str

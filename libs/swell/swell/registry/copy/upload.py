@@ -64,7 +64,7 @@ async def send_blob(
 ) -> None:
     """Send *blob* to *repository*; *location* is an upload that is open already.
 
-    Memory: some MiB, whatever the size of the blob.
+    Memory: some MiB, for a blob of any size.
 
     Raises:
         DigestMismatch, UpstreamFailed: the source sent other bytes; the blob is not stored.

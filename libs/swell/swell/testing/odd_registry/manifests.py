@@ -67,7 +67,7 @@ HEADS = [
     head("http-1.0", serves(version="1.0", then=Then.CLOSE)),
     head("redirect-here", says("307 Temporary Redirect", "Location: {stored}")),
     head("redirect-elsewhere", says("307 Temporary Redirect", "Location: {elsewhere}{stored}")),
-    head("redirect-refused", says("307 Temporary Redirect", "Location: {elsewhere}/stored/nobody/x")),
+    head("redirect-refused", says("307 Temporary Redirect", "Location: {elsewhere}/stored/absent/x")),
     head("redirect-loop", says("302 Found", "Location: ?")),
     head("redirect-nowhere", says("302 Found")),
     head("429", says("429 Too Many Requests", "Retry-After: 7"), "TooManyRequests", retry_after=7),

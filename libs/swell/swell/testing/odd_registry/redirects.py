@@ -31,7 +31,7 @@ REDIRECTS = [
     redirects("to-metadata", "302 Found", "http://169.254.169.254/latest", "AddressForbidden"),
     redirects("to-nonsense", "302 Found", "http://[::1", "UpstreamFailed"),
     redirects("305", "305 Use Proxy", "{stored}", "UpstreamFailed"),
-    redirects("to-absence", "302 Found", "/stored/nobody/x", "ManifestUnknown"),
+    redirects("to-absence", "302 Found", "/stored/absent/x", "ManifestUnknown"),
     row(
         "manifest-redirect-9-times",
         replies=at(hops(9), "GET manifest", "HEAD manifest", "GET stored manifest", "HEAD stored manifest"),
@@ -47,7 +47,7 @@ REDIRECTS = [
     ),
     redirects("relative", "307 Temporary Redirect", "{stored}", what="layer"),
     redirects("refused", "307 Temporary Redirect", "{elsewhere}/stored/layer-refused/layer", "Denied", what="layer"),
-    redirects("absent", "307 Temporary Redirect", "{elsewhere}/stored/nobody/layer", "BlobUnknown", what="layer"),
+    redirects("absent", "307 Temporary Redirect", "{elsewhere}/stored/absent/layer", "BlobUnknown", what="layer"),
     redirects("loop", "307 Temporary Redirect", "?", "UpstreamFailed", what="layer"),
     redirects(
         "to-metadata", "307 Temporary Redirect", "http://169.254.169.254/latest", "AddressForbidden", what="layer"

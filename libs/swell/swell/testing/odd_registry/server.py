@@ -132,10 +132,10 @@ def serves(
 
     def reply(request: Request) -> Answer:
         content = request.stored if body is None else body
-        told = request.row.manifest.media_type if request.kind == "manifest" else "application/octet-stream"
+        its_type = request.row.manifest.media_type if request.kind == "manifest" else "application/octet-stream"
         named = f"sha256:{hashlib.sha256(content).hexdigest()}"
         headers = {
-            "Content-Type": told if media_type == "" else media_type,
+            "Content-Type": its_type if media_type == "" else media_type,
             "Docker-Content-Digest": named if digest == "" else digest,
             "Content-Length": str(len(content)) if length == "" else length,
         }

@@ -52,7 +52,7 @@ def is_jwt(token: str) -> bool:
 
 
 def unverified(token: str) -> tuple[Header, Body] | None:
-    """Return what *token* says, which anybody may have written; None if it is malformed."""
+    """Return what *token* says, which any client may have written; None if it is malformed."""
     header, body, _ = token.split(".")
     try:
         return msgspec.json.decode(_decoded(header), type=Header), msgspec.json.decode(_decoded(body), type=Body)

@@ -41,7 +41,7 @@ PROPERTIES = {
         "pkgName": "Name of the package.",
         "installedVersion": "Version of the package.",
         "fixedVersion": "Versions without the vulnerability; empty if there are none.",
-        "primaryUrl": "URL of a description; empty if there is none.",
+        "primaryUrl": "URL of a description; empty if it is missing.",
         "rating": "The database's word for the severity, such as `Negligible`; missing if it is the severity.",
         "aliases": "Other names of the vulnerability; missing if there are none.",
         "packageType": "Type of the package, such as `deb` or `conda`.",
