@@ -46,9 +46,13 @@ def compare(before: Sequence[Sequence[Result]], after: Sequence[Sequence[Result]
 
     Figures beside a peer are compared as such, because the peer shares the noise of its run.
     """
-    olds, news = _rounds(before), _rounds(after)
+    before_rounds, after_rounds = _rounds(before), _rounds(after)
     bars = {result.bar.name: result.bar for run in after for result in run}
-    return [Comparison(bar, olds[name], news[name]) for name, bar in bars.items() if olds.get(name)]
+    return [
+        Comparison(bar, before_rounds[name], after_rounds[name])
+        for name, bar in bars.items()
+        if before_rounds.get(name)
+    ]
 
 
 def table(comparisons: Sequence[Comparison]) -> str:

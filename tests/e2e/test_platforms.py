@@ -36,12 +36,12 @@ async def narrow(narrow_stack: Stack) -> AsyncIterator[Swell]:
     """A client of that stack, once the builder has published its capabilities."""
     async with client_of(narrow_stack.url) as client:
 
-        async def is_told() -> bool:
+        async def is_published() -> bool:
             status, answer = await client.post(**RECIPE, containerPlatform=ARM64, dryRun=True)
             assert status == 200 or answer["code"] == "UNSUPPORTED", answer
             return status != 200
 
-        await until(is_told)
+        await until(is_published)
         yield client
 
 

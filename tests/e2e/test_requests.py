@@ -295,13 +295,13 @@ async def test_a_token_is_described_in_the_form_of_the_first_version(swell: Swel
     built = await swell.build(f"FROM {image}\nENV DESCRIBED=yes\n")
 
     _, description = await swell.get(f"{FIRST}/{plain['containerToken']}")
-    _, told_built = await swell.get(f"{FIRST}/{built['containerToken']}")
+    _, built_record = await swell.get(f"{FIRST}/{built['containerToken']}")
 
     assert description.keys() == {"token", "expiration", "request", "build", "source", "wave"}
     assert (description["token"], description["build"]) == (plain["containerToken"], {})
     assert (description["source"], description["wave"]) == ({"image": image}, {"image": plain["targetImage"]})
     build = {"containerFile": f"FROM {image}\nENV DESCRIBED=yes\n", "buildId": built["buildId"], "buildNew": True}
-    assert told_built["build"] == build | {"freeze": False}
+    assert built_record["build"] == build | {"freeze": False}
     await swell.ended(built["buildId"])
 
 

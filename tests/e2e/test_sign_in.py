@@ -286,7 +286,7 @@ async def test_all_sessions_of_a_user_end_together(browser: Browser, swell: Swel
         assert (await other.go("/auth/session"))[0] == (await browser.go("/auth/session"))[0] == 401
 
 
-async def test_a_forged_cookie_signs_nobody_in(browser: Browser) -> None:
+async def test_a_forged_cookie_signs_no_user_in(browser: Browser) -> None:
     """Wrong forms, and a secret that does not exist."""
     for value in ("", "x", "A" * 43, "A" * 5000, base64.urlsafe_b64encode(b"\0" * 32).decode()):
         assert (await browser.go("/auth/session", cookies={"swell_session": value}))[0] == 401

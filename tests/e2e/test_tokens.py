@@ -45,13 +45,13 @@ async def test_a_token_opens_its_image_and_nothing_beside_it(
     """Other tags, digests, names and blobs of the repository stay closed, although the registry has them (S-2)."""
     other = await push(f"{upstreams.open}/acme/secret:1", archive({"secret": b"secret"}), Cmd=["true"])
     secret = await manifest_of(swell, await swell.submit(containerImage=other))
-    neighbour = make_base("arm64", docker=False)
+    other_image = make_base("arm64", docker=False)
     answer = await swell.submit(containerImage=upstreams.image("docker"), containerConfig=config)
     image = f"/v2/wt/{answer['containerToken']}"
     assert (await ask(swell, "GET", f"{image}/{REPOSITORY}/manifests/docker")).status == 200
 
-    foreign = [f"{REPOSITORY}/manifests/{reference}" for reference in ("oci", "latest", neighbour.manifest.digest)]
-    foreign += [f"{REPOSITORY}/blobs/{digest}" for digest in (neighbour.config.digest, secret.layers[0].digest)]
+    foreign = [f"{REPOSITORY}/manifests/{reference}" for reference in ("oci", "latest", other_image.manifest.digest)]
+    foreign += [f"{REPOSITORY}/blobs/{digest}" for digest in (other_image.config.digest, secret.layers[0].digest)]
     foreign += ["acme/secret/manifests/1", f"acme/secret/manifests/{secret.digest}", "library/manifests/docker"]
     foreign += [f"acme/secret/blobs/{secret.config.digest}", f"acme/secret/blobs/{secret.layers[0].digest}"]
     for path in foreign:

@@ -20,15 +20,15 @@ class Watcher:
         self._response = response
         self._last_id = last_id
         self._stream = b""
-        self._news = asyncio.Condition()
+        self._changed = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         with suppress(aiohttp.ClientError):
             async for piece in self._response.content.iter_any():
                 self._stream += piece
-                async with self._news:
-                    self._news.notify_all()
+                async with self._changed:
+                    self._changed.notify_all()
 
     @property
     def events(self) -> list[Event]:
@@ -47,8 +47,8 @@ class Watcher:
         return self.events[-1].id if self.events else self._last_id
 
     async def sees(self, text: str, seconds: float = 60) -> None:
-        async with asyncio.timeout(seconds), self._news:
-            await self._news.wait_for(lambda: text in self.text)
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(lambda: text in self.text)
 
     async def end(self, seconds: float = 120) -> list[Event]:
         """Wait until the stream closes and return all its events."""

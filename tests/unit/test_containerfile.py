@@ -425,7 +425,7 @@ def test_mounts_are_read_into_their_options() -> None:
     assert (secret.type, secret.id, secret.is_writable) == ("secret", "k", False)
 
 
-def test_variables_of_mounts_tell_when_they_are_uncertain() -> None:
+def test_variables_of_mounts_are_marked_as_uncertain() -> None:
     """ENV wins over ARG, so only an ENV of the file is certain, one of an earlier stage included."""
     text = (
         "ARG G=g\nFROM a AS b\nENV E=../e\nFROM b\nARG A=x G\n"

@@ -9,9 +9,9 @@ from swell.failures import Failure
 
 def test_an_error_is_the_same_after_a_journey() -> None:
     """As JSON over NATS; over gRPC its parts travel one by one."""
-    told = msgspec.json.encode(Failure.of(TooManyRequests("größe: slowly", retry_after=7)))
+    encoded = msgspec.json.encode(Failure.of(TooManyRequests("größe: slowly", retry_after=7)))
 
-    error = msgspec.json.decode(told, type=Failure).error
+    error = msgspec.json.decode(encoded, type=Failure).error
 
     assert (type(error), str(error), error.retry_after) == (TooManyRequests, "größe: slowly", 7)
 

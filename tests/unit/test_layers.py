@@ -55,7 +55,7 @@ def test_what_a_layer_does_not_claim_is_filled_in() -> None:
         (ContainerLayer(location="data:", tar_digest="sha256:" + "0" * 64), "tarDigest"),
     ],
 )
-def test_a_wrong_claim_is_refused_and_the_truth_told(claim: ContainerLayer, name: str) -> None:
+def test_a_wrong_claim_is_refused_with_the_measured_value(claim: ContainerLayer, name: str) -> None:
     """Believing it would make an image that no runtime can pull."""
     with pytest.raises(DigestInvalid, match=f"{name} is .*, not .* as the request says"):
         verify_layer(gzip.compress(TAR), claim)

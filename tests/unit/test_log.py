@@ -92,7 +92,7 @@ def test_text_of_a_stranger_cannot_control_the_terminal() -> None:
     assert sum("forged" in line for line in lines) == 4
 
 
-def test_a_full_disk_behind_the_log_stops_nobody(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_behind_the_log_stops_no_request(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """The request is answered all the same; and the next line may be written again."""
 
     def full(_text: str) -> int:
@@ -118,18 +118,18 @@ def test_a_request_continues_the_trace_of_its_caller() -> None:
     """Collectors join the spans of services; a trace that is not sampled stays so."""
     unsampled = CALLER.removesuffix("01") + "00"
     with tracing("request-7", CALLER):
-        told = trace_headers()
+        headers = trace_headers()
     with tracing("request-7", unsampled):
         other = trace_headers()["traceparent"]
 
-    assert told == {"x-request-id": "request-7", "traceparent": CALLER}
+    assert headers == {"x-request-id": "request-7", "traceparent": CALLER}
     assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-00", other)
 
 
 @pytest.mark.parametrize(
     "traceparent", [None, "", "nonsense", CALLER.upper(), f"{CALLER}-more", CALLER.replace("00-", "01-", 1)]
 )
-def test_whoever_names_no_trace_begins_one(traceparent: str | None) -> None:
+def test_a_request_without_a_trace_begins_one(traceparent: str | None) -> None:
     """What a client sends is not trusted: nothing but a trace id gets into our log lines."""
     with tracing("request-7", traceparent):
         trace = current_trace().trace_id

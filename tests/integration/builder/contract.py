@@ -207,7 +207,7 @@ class EngineContract:
             failure = await failure_of(engine, has(subject.baseless()))
         assert failure.reason is Reason.BASE_IMAGE
 
-    async def test_a_base_image_that_is_forbidden_is_told(self, subject: Subject, tmp_path: Path) -> None:
+    async def test_the_error_names_a_forbidden_base_image(self, subject: Subject, tmp_path: Path) -> None:
         """Also by an engine that has pulled it for another principal before."""
         auth = tmp_path / "auth.json"
         auth.write_bytes(subject.registry.auth_file.read_bytes())
@@ -240,7 +240,7 @@ class EngineContract:
         assert failure.reason is Reason.TIMED_OUT
         assert "0:00:10" in str(failure)
 
-    async def test_lines_are_told_as_they_come_and_a_cancelled_build_is_ended(
+    async def test_lines_are_written_as_they_come_and_a_cancelled_build_is_ended(
         self, subject: Subject, tmp_path: Path, asleep: int
     ) -> None:
         """When the service stops, or the build is cancelled."""

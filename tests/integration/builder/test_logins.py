@@ -31,7 +31,7 @@ from tests.integration.builder.conftest import OpenEngine, Output, Registry, fre
 from tests.integration.registry_proxy.support import Script, accepting, running, serving
 
 JSON_KEY = json.dumps({"type": "service_account", "private_key": "-----BEGIN\nx:y\n-----END\n"}, indent=2)
-NOBODY = "00000000-0000-0000-0000-000000000000"
+NO_USER = "00000000-0000-0000-0000-000000000000"
 """The user name that Azure uses with refresh tokens."""
 
 REFRESH = "eyJhbGciOiJSUzI1NiJ9.a-refresh-token.x"
@@ -102,7 +102,7 @@ class Closed:
 @pytest.fixture
 async def closed(registry: Registry, base: str, tmp_path: Path) -> AsyncIterator[Closed]:
     async with serving() as script:
-        logins = {Credentials("_json_key", JSON_KEY).basic, Credentials(NOBODY, REFRESH).basic}
+        logins = {Credentials("_json_key", JSON_KEY).basic, Credentials(NO_USER, REFRESH).basic}
         service = TokenService(script, logins, tmp_path)
         address = f"127.0.0.1:{free_port()}"
         token = {
@@ -128,8 +128,8 @@ PECULIAR = pytest.mark.parametrize(
     ("entry", "shown"),
     [
         ({"auth": Credentials("_json_key", JSON_KEY).encoded}, Credentials("_json_key", JSON_KEY).basic),
-        ({"auth": Credentials(NOBODY, REFRESH).encoded}, Credentials(NOBODY, REFRESH).basic),
-        ({"auth": Credentials(NOBODY, "").encoded, "identitytoken": REFRESH}, "refresh_token"),
+        ({"auth": Credentials(NO_USER, REFRESH).encoded}, Credentials(NO_USER, REFRESH).basic),
+        ({"auth": Credentials(NO_USER, "").encoded, "identitytoken": REFRESH}, "refresh_token"),
     ],
     ids=["google", "azure's token as a password", "azure's token as docker login writes it"],
 )

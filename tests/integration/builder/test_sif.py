@@ -86,8 +86,8 @@ async def built(engine: BuildahEngine, wanted: Recipe, registry: Registry, folde
     output = Output()
     digest = await engine.build(wanted, output)
     repository, _, tag = wanted.target_image.removeprefix(f"oras://{registry.address}/").partition(":")
-    content, told = registry.fetch(f"{repository}/manifests/{tag}")
-    assert told == digest == digest_of(content)
+    content, content_digest = registry.fetch(f"{repository}/manifests/{tag}")
+    assert content_digest == digest == digest_of(content)
     (layer,) = json.loads(content)["layers"]
     sif, _ = registry.fetch(f"{repository}/blobs/{layer['digest']}")
     assert (len(sif), digest_of(sif)) == (layer["size"], layer["digest"])
@@ -138,19 +138,19 @@ async def test_siftool_reads_it(
     """The tool of those who made the format agrees with every field of the header and the table."""
     sif = await built(sif_engine, recipe(base, "ENV A=1\n"), registry, tmp_path)
 
-    def told(*command: str) -> str:
+    def output_of(*command: str) -> str:
         return subprocess.run([siftool, *command, sif], check=True, capture_output=True, timeout=110).stdout.decode()
 
-    assert re.search(r"Primary Architecture: amd64\n", told("header"))
-    assert "run-singularity" in told("header")
-    assert [line.split("|")[-1].strip() for line in told("list").splitlines()[3:6]] == [
+    assert re.search(r"Primary Architecture: amd64\n", output_of("header"))
+    assert "run-singularity" in output_of("header")
+    assert [line.split("|")[-1].strip() for line in output_of("list").splitlines()[3:6]] == [
         "Def.FILE",
         "JSON.Generic",
         "FS (Squashfs/*System/amd64)",
     ]
-    assert re.search(r"Partition Type: +\*System\n", told("info", "3"))
-    assert told("dump", "1") == RUN.text
-    assert json.loads(told("dump", "2"))["architecture"] == "amd64"
+    assert re.search(r"Partition Type: +\*System\n", output_of("info", "3"))
+    assert output_of("dump", "1") == RUN.text
+    assert json.loads(output_of("dump", "2"))["architecture"] == "amd64"
 
 
 async def test_the_image_decides_when_the_definition_does_not(
@@ -197,7 +197,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-async def test_a_full_disk_is_told_as_such(full_disk: Path, tmp_path: Path) -> None:
+async def test_a_full_disk_is_named(full_disk: Path, tmp_path: Path) -> None:
     """Only the operator can correct it."""
     sandbox, output = Sandbox(directory=full_disk, user_id=524288), Output()
     sandbox.prepare()

@@ -15,7 +15,7 @@ from swell_embedded.site import Site, prepare
 STORES = {"SWELL_REDIS_URL", "SWELL_NATS_URL", "SWELL_S3_ENDPOINT", "SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY"}
 
 
-def told(site: Site) -> dict[str, Mapping[str, str]]:
+def environments(site: Site) -> dict[str, Mapping[str, str]]:
     return {service.name: program(service, site).environment for service in SERVICES}
 
 
@@ -27,7 +27,7 @@ def site(tmp_path: Path) -> Site:
 def test_every_service_gets_its_ports_and_stores(site: Site) -> None:
     """The defaults are complete."""
     for service in SERVICES:
-        environment = told(site)[service.name]
+        environment = environments(site)[service.name]
         assert environment["SWELL_LISTEN"] == f"127.0.0.1:{getattr(site.ports, service.listens[0])}"
         assert environment.keys() >= STORES
         assert service.command[:2] == (sys.executable, "-m")
@@ -38,7 +38,7 @@ def test_a_secret_goes_only_to_the_services_that_use_it(site: Site) -> None:
 
     Only readers of images have the logins."""
     having = {
-        name: {service for service, environment in told(site).items() if name in environment}
+        name: {service for service, environment in environments(site).items() if name in environment}
         for name in ("SWELL_ENCRYPTION_KEYS", "SWELL_LINK_KEY", "SWELL_PUSH_AUTH_FILE", "SWELL_REGISTRY_AUTH_FILE")
     }
 
@@ -61,11 +61,11 @@ def test_the_environment_overrides_the_defaults(tmp_path: Path) -> None:
     operators = {"SWELL_LOG_LEVEL": "DEBUG", "SWELL_LISTEN": "0.0.0.0:8080", "SWELL_TOKEN_TTL": "PT1H"}
     site = prepare(tmp_path, Ports.default(operators), operators)
 
-    assert {environment["SWELL_LOG_LEVEL"] for environment in told(site).values()} == {"DEBUG"}
-    assert {environment["SWELL_TOKEN_TTL"] for environment in told(site).values()} == {"PT1H"}
-    assert told(site)["gateway"]["SWELL_LISTEN"] == "0.0.0.0:8080"
-    assert told(site)["gateway"]["SWELL_SERVER_URL"] == "http://localhost:8080"
-    assert told(site)["builder"]["SWELL_LISTEN"] == "127.0.0.1:9102"
+    assert {environment["SWELL_LOG_LEVEL"] for environment in environments(site).values()} == {"DEBUG"}
+    assert {environment["SWELL_TOKEN_TTL"] for environment in environments(site).values()} == {"PT1H"}
+    assert environments(site)["gateway"]["SWELL_LISTEN"] == "0.0.0.0:8080"
+    assert environments(site)["gateway"]["SWELL_SERVER_URL"] == "http://localhost:8080"
+    assert environments(site)["builder"]["SWELL_LISTEN"] == "127.0.0.1:9102"
 
 
 def test_the_operators_registries_are_added(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_operators_registries_are_added(tmp_path: Path) -> None:
     theirs.write_text('{"auths": {"registry.example.com": {"auth": "dTpw"}}}')
     site = prepare(tmp_path / "home", Ports.default(), {"SWELL_REGISTRY_AUTH_FILE": str(theirs)})
 
-    merged = msgspec.json.decode(Path(told(site)["registry-proxy"]["SWELL_REGISTRY_AUTH_FILE"]).read_bytes())
+    merged = msgspec.json.decode(Path(environments(site)["registry-proxy"]["SWELL_REGISTRY_AUTH_FILE"]).read_bytes())
 
     assert merged["auths"].keys() == {"registry.example.com", "localhost:9500"}
 
@@ -83,7 +83,7 @@ def test_an_s3_server_without_keys_gets_none(tmp_path: Path) -> None:
     """The embedded keys would not work there; services then use the role that AWS gives to the machine."""
     site = prepare(tmp_path, Ports.default(), {"SWELL_S3_ENDPOINT": "https://s3.example.com"})
 
-    assert "SWELL_S3_ACCESS_KEY" not in told(site)["gateway"]
+    assert "SWELL_S3_ACCESS_KEY" not in environments(site)["gateway"]
 
 
 def test_damaged_secrets_are_named(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_damaged_secrets_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["SWELL_LISTEN", "SWELL_SERVER_URL", "SWELL_TRUSTED_PROXIES"])
 def test_only_a_stack_for_this_machine_has_no_limits_for_anonymous_clients(tmp_path: Path, name: str) -> None:
     """Behind a reverse proxy, clients of other machines connect as well."""
-    alone = told(prepare(tmp_path, Ports.default(), {}))["gateway"]
+    alone = environments(prepare(tmp_path, Ports.default(), {}))["gateway"]
     assert (alone["SWELL_ANONYMOUS_BUILD_LIMIT"], alone["SWELL_ANONYMOUS_PULL_LIMIT"]) == ("off", "off")
     value = {"SWELL_LISTEN": "0.0.0.0:9090"}.get(name, "https://swell.example.org")
-    exposed = told(prepare(tmp_path, Ports.default(), {name: value}))["gateway"]
+    exposed = environments(prepare(tmp_path, Ports.default(), {name: value}))["gateway"]
     assert not {"SWELL_ANONYMOUS_BUILD_LIMIT", "SWELL_ANONYMOUS_PULL_LIMIT"} & exposed.keys()

@@ -159,7 +159,7 @@ class Logs:
             yield line.encode()
 
 
-class Nobody:
+class NoIdentities:
     """No key is known here."""
 
     async def identify(self, token: str | None, endpoint: str | None) -> Identity:
@@ -174,7 +174,7 @@ class Harness:
     def __init__(self) -> None:
         self.guess_limiter = GuessLimiter()
         self.serves_anonymous = True
-        self.identities: Identities = Nobody()
+        self.identities: Identities = NoIdentities()
         self.accounts = Accounts({})
         self.keys = MemoryKeys()
         self.record_access = RecordAccess.ID

@@ -61,8 +61,8 @@ async def building(client: Client) -> dict[str, Any]:
 
 async def test_a_name_that_was_given_can_be_pulled(client: Client, harness: Harness) -> None:
     """The journey of a client: ask, read the name, pull it as a registry's."""
-    told = await submitted(client, harness)
-    host, _, path = told["targetImage"].partition("/")
+    submission = await submitted(client, harness)
+    host, _, path = submission["targetImage"].partition("/")
     repository, _, tag = path.rpartition(":")
 
     assert f"http://{host}" == client.url
@@ -77,9 +77,9 @@ async def test_a_name_that_was_given_can_be_pulled(client: Client, harness: Harn
 
 async def test_a_blob_is_a_redirect(client: Client, harness: Harness) -> None:
     """HEAD returns the size directly; unknown query parameters are ignored."""
-    told = await submitted(client, harness)
+    submission = await submitted(client, harness)
     digest = digest_of(b"a layer")
-    path = f"/v2/wt/{told['containerToken']}/library/ubuntu/blobs/{digest}?ns=docker.io"
+    path = f"/v2/wt/{submission['containerToken']}/library/ubuntu/blobs/{digest}?ns=docker.io"
 
     got, head = await client.ask("GET", path), await client.ask("HEAD", path)
 
@@ -88,10 +88,10 @@ async def test_a_blob_is_a_redirect(client: Client, harness: Harness) -> None:
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "3")
 
 
-async def test_whoever_has_a_manifest_is_told_so(client: Client, harness: Harness) -> None:
+async def test_a_client_that_has_a_manifest_receives_304(client: Client, harness: Harness) -> None:
     """304 without a body, on a connection that stays as good as it was."""
-    told = await submitted(client, harness)
-    path, tag = f"/v2/wt/{told['containerToken']}/library/ubuntu", harness.images.document.digest
+    submission = await submitted(client, harness)
+    path, tag = f"/v2/wt/{submission['containerToken']}/library/ubuntu", harness.images.document.digest
     for method in ("GET", "HEAD"):
         answer = await client.ask(method, f"{path}/manifests/22.04", **{"If-None-Match": f'W/"x", "{tag}"'})
 
@@ -121,9 +121,9 @@ async def test_an_answer_to_a_request_is_spelt_as_waves(client: Client, harness:
 
 async def test_a_request_is_followed_by_its_id(client: Client, harness: Harness) -> None:
     """Clients poll the status of their request."""
-    told = await submitted(client, harness)
+    submission = await submitted(client, harness)
 
-    status = await client.get(f"{SUBMIT}/{told['requestId']}/status")
+    status = await client.get(f"{SUBMIT}/{submission['requestId']}/status")
 
     assert (status.status, status.json["status"], status.json["succeeded"]) == (200, "DONE", True)
 
@@ -255,9 +255,11 @@ async def test_a_body_of_more_than_24_mebibytes_is_refused(client: Client, chunk
 
     data = pieces() if chunked else io.BytesIO(bytes(size))
     async with client.session.post(client.url + SUBMIT, data=data) as answer:
-        told = Answer(answer.status, {name.lower(): text for name, text in answer.headers.items()}, await answer.read())
+        response = Answer(
+            answer.status, {name.lower(): text for name, text in answer.headers.items()}, await answer.read()
+        )
 
-    refused(told, 413, "SIZE_INVALID")
+    refused(response, 413, "SIZE_INVALID")
 
 
 async def test_a_body_just_within_the_limit_is_read(client: Client, harness: Harness) -> None:
@@ -313,7 +315,7 @@ async def test_on_v2_an_error_is_a_registrys(client: Client) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1 << 10, 1 << 20, 32 << 20])
-async def test_whoever_pushes_hears_that_nothing_is_taken(client: Client, size: int) -> None:
+async def test_a_push_receives_a_response_that_refuses_it(client: Client, size: int) -> None:
     """And not that the connection was reset: clients write first and read then."""
     path = f"/v2/wt/{'z' * 26}/library/ubuntu/blobs/uploads/1"
     for method in ("POST", "PUT", "PATCH"):
@@ -334,7 +336,7 @@ async def test_who_is_unavailable_says_when_to_come_back(client: Client, harness
     assert (answer.json["side"], answer.json["next"]) == ("server", Unavailable.advice)
 
 
-async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, harness: Harness) -> None:
+async def test_an_unexpected_error_shows_no_details(client: Client, harness: Harness) -> None:
     """It is in the log, under the id that the client has."""
     harness.builds.fails = KeyError("password")
     with capture_logs() as lines:
@@ -381,7 +383,7 @@ async def test_no_token_is_logged(client: Client, path: str, shown: str) -> None
     assert TOKEN not in str(lines)
 
 
-async def test_whatever_can_be_read_can_be_asked_for_its_head(client: Client) -> None:
+async def test_each_get_has_a_head(client: Client) -> None:
     """Probes and caches ask so; the answer is that of GET without its body."""
     for path in ("/service-info", "/health", "/openapi/openapi.json"):
         got, head = await client.ask("GET", path), await client.ask("HEAD", path)
@@ -416,7 +418,7 @@ async def raw(client: Client, request: bytes) -> tuple[int, dict[str, str], byte
         ("Host: a\r\nX: " + "x" * (65 << 10) + "\r\n", "", 431),
     ],
 )
-async def test_a_head_that_is_refused_is_told_so_in_the_form_of_its_path(
+async def test_a_refused_head_has_the_error_format_of_its_path(
     client: Client, path: str, fields: str, target: str, status: int
 ) -> None:
     """A Host that is missing or twice there has made servers and proxies disagree before."""
@@ -424,10 +426,10 @@ async def test_a_head_that_is_refused_is_told_so_in_the_form_of_its_path(
 
     answered, headers, body = await raw(client, request.encode())
 
-    told = json.loads(body)
+    error = json.loads(body)
     assert (answered, headers["content-type"]) == (status, "application/json")
     assert headers["x-content-type-options"] == "nosniff"
-    assert told["errors"][0]["message"] if path.startswith("/v2") else told["message"] and told["code"]
+    assert error["errors"][0]["message"] if path.startswith("/v2") else error["message"] and error["code"]
 
 
 async def test_http_1_0_needs_no_host(client: Client) -> None:

@@ -34,7 +34,7 @@ def lines(nats: Nats) -> BuildLogs:
     return BuildLogs(MemoryObjects(), nats.stream)
 
 
-async def tell(nats: Nats, line: str, build_id: str = BUILD) -> None:
+async def publish_line(nats: Nats, line: str, build_id: str = BUILD) -> None:
     await nats.stream.publish(log_subject(build_id), line.encode())
 
 
@@ -46,8 +46,8 @@ async def read(log: AsyncIterator[bytes]) -> bytes:
 async def test_a_running_build_is_read_up_to_its_last_line(nats: Nats, lines: BuildLogs) -> None:
     """In order, and only its own."""
     for number in range(100):
-        await tell(nats, f"line {number}\n")
-        await tell(nats, "not yours\n", "bd-another_1")
+        await publish_line(nats, f"line {number}\n")
+        await publish_line(nats, "not yours\n", "bd-another_1")
 
     assert await read(lines.so_far(BUILD)) == b"".join(b"line %d\n" % number for number in range(100))
 
@@ -55,11 +55,11 @@ async def test_a_running_build_is_read_up_to_its_last_line(nats: Nats, lines: Bu
 async def test_a_log_that_grows_while_it_is_read_ends_all_the_same(nats: Nats, lines: BuildLogs) -> None:
     """A response ends at the line that was the last one at its start; the client may request the log again."""
     for number in range(3):
-        await tell(nats, f"line {number}\n")
+        await publish_line(nats, f"line {number}\n")
     log, got = lines.so_far(BUILD), []
     async for line in log:
         got.append(line)
-        await tell(nats, "one more\n")
+        await publish_line(nats, "one more\n")
 
     assert got == [b"line 0\n", b"line 1\n", b"line 2\n"]
 
@@ -67,7 +67,7 @@ async def test_a_log_that_grows_while_it_is_read_ends_all_the_same(nats: Nats, l
 async def test_a_reader_that_leaves_early_leaves_nothing_behind(nats: Nats, lines: BuildLogs) -> None:
     """Its consumer goes, or a server would collect one for each impatient client."""
     for number in range(3):
-        await tell(nats, f"line {number}\n")
+        await publish_line(nats, f"line {number}\n")
     log = lines.so_far(BUILD)
     await anext(log)
     await log.aclose()  # type: ignore[attr-defined]

@@ -112,9 +112,9 @@ async def test_a_cell_of_the_table(harness: Harness, level: RecordAccess, resour
         for path in PATHS[resource]:
             for reader, authorizations in CLIENTS.items():
                 for authorization in authorizations:
-                    told = await is_readable(client, path.format_map(ids), authorization)
+                    readable = await is_readable(client, path.format_map(ids), authorization)
                     allowed = reader in TABLE[resource][level] or Reader.ANYONE in TABLE[resource][level]
-                    assert told is allowed, (path, authorization)
+                    assert readable is allowed, (path, authorization)
 
 
 async def test_a_second_requester_of_the_same_build_reads_it_too(harness: Harness) -> None:

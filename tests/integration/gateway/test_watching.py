@@ -37,7 +37,7 @@ async def client(harness: Harness) -> AsyncIterator[Client]:
         yield Client(session, url)
 
 
-async def test_the_log_comes_as_events_to_whoever_asks_for_them(client: Client, harness: Harness) -> None:
+async def test_the_log_is_sent_as_events_on_request(client: Client, harness: Harness) -> None:
     """Nothing on the way may keep or hold back any of it."""
     build_id = (await building(client))["buildId"]
     harness.feeds.lines_of[build_id] = [Lines(1, 1, "STEP 1: größe\n".encode())]
@@ -54,7 +54,7 @@ async def test_the_log_comes_as_events_to_whoever_asks_for_them(client: Client, 
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/plain", "text/*", "text/event-stream;q=0", ""])
-async def test_everybody_else_is_given_text(client: Client, harness: Harness, accept: str) -> None:
+async def test_other_clients_receive_text(client: Client, harness: Harness, accept: str) -> None:
     """A wildcard is what tools send that want a file."""
     build_id = (await building(client))["buildId"]
     harness.logs.more.release()
@@ -66,7 +66,7 @@ async def test_everybody_else_is_given_text(client: Client, harness: Harness, ac
     assert answer.body.decode() == "STEP 1: größe\nSTEP 2\n"
 
 
-async def test_who_has_had_the_end_is_told_not_to_come_again(client: Client, harness: Harness) -> None:
+async def test_a_client_that_has_the_result_does_not_reconnect(client: Client, harness: Harness) -> None:
     """204 is what the specification of events has for that."""
     build_id = (await building(client))["buildId"]
     harness.feeds.result = ended(succeeded=True)
@@ -106,7 +106,7 @@ class EndlessFeeds:
     """A build that talks as fast as it is listened to; *left* is set when a watcher has gone."""
 
     def __init__(self) -> None:
-        self.told = 0
+        self.count = 0
         self.left = asyncio.Event()
 
     @asynccontextmanager
@@ -121,8 +121,8 @@ class EndlessFeeds:
 
     async def __aiter__(self) -> AsyncIterator[Lines | None]:
         while True:
-            self.told += 1
-            yield Lines(1, self.told, b"x" * 50_000 + b"\n")
+            self.count += 1
+            yield Lines(1, self.count, b"x" * 50_000 + b"\n")
             await asyncio.sleep(0)
 
 
@@ -142,11 +142,11 @@ async def test_a_watcher_that_takes_nothing_is_sent_away(
 
     async with asyncio.timeout(30):
         await endless.left.wait()
-        told = endless.told
+        count = endless.count
         while await reader.read(1 << 20):
             pass
 
-    assert told < 2000
+    assert count < 2000
     writer.close()
 
 
@@ -178,7 +178,7 @@ async def connected(client: Client, build_id: str) -> tuple[asyncio.StreamReader
         ({"requestId": "a0b1c2d3e4f5g6h7i8j9k0l1m2"}, {}, 403),
         ({}, {}, 403),
         (None, {}, 403),
-        ({"towerAccessToken": "nobodys"}, {}, 401),
+        ({"towerAccessToken": "unknown"}, {}, 401),
         ({"requestId": "mine"}, {"Authorization": "Basic b3BzOnB3"}, 401),
         (b"{", {}, 400),
         ({"requestId": [1, 2]}, {}, 400),
@@ -188,27 +188,27 @@ async def test_a_build_is_cancelled_by_its_requests_and_users(
     client: Client, harness: Harness, body: object, headers: dict[str, str], status: int
 ) -> None:
     """The id of the request is a secret; a wrong password is never ignored."""
-    told = await building(client)
+    submission = await building(client)
     if isinstance(body, dict) and body.get("requestId") == "mine":
-        body = {"requestId": told["requestId"]}
+        body = {"requestId": submission["requestId"]}
 
-    answer = await client.ask("POST", f"/v1alpha1/builds/{told['buildId']}/cancel", body, **headers)
+    answer = await client.ask("POST", f"/v1alpha1/builds/{submission['buildId']}/cancel", body, **headers)
 
     assert answer.status == status, answer.body
     if status == 200:
-        assert answer.json == {"id": told["buildId"], "cancelled": True, "others": 0}
-        again = await client.ask("POST", f"/v1alpha1/builds/{told['buildId']}/cancel", body)
+        assert answer.json == {"id": submission["buildId"], "cancelled": True, "others": 0}
+        again = await client.ask("POST", f"/v1alpha1/builds/{submission['buildId']}/cancel", body)
         assert (again.status, again.json["code"]) == (409, "CONFLICT")
 
 
 async def test_builds_are_listed_by_image_and_by_container(client: Client, harness: Harness) -> None:
     """Newest first, in pages; without who requested them."""
     for _ in range(3):
-        told = await building(client)
-        await harness.builds.finish(told["buildId"], ended(succeeded=False))
-    container_id = told["buildId"].removeprefix("bd-").partition("_")[0]
+        submission = await building(client)
+        await harness.builds.finish(submission["buildId"], ended(succeeded=False))
+    container_id = submission["buildId"].removeprefix("bd-").partition("_")[0]
 
-    first = (await client.get(f"/v1alpha1/builds?image={told['containerImage']}&limit=2")).json
+    first = (await client.get(f"/v1alpha1/builds?image={submission['containerImage']}&limit=2")).json
     second = (await client.get(f"/v1alpha1/builds?image={container_id}&limit=2&cursor={first['next']}")).json
 
     numbers = [each["buildId"].rpartition("_")[2] for each in first["builds"] + second["builds"]]

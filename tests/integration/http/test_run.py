@@ -76,7 +76,7 @@ async def ended(process: Process) -> tuple[int | None, str, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_service_that_is_told_to_stop_closes_and_ends_well(number: signal.Signals) -> None:
+async def test_a_service_closes_and_ends_well_at_a_signal(number: signal.Signals) -> None:
     """Exit 0, so that no supervisor takes it for a crash."""
     async with service(name="one") as process:
         assert process.stdout

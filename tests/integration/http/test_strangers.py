@@ -85,7 +85,7 @@ async def test_a_request_that_waits_is_not_closed(where: Address, monkeypatch: p
             await rest(waiting, 0.5)
 
 
-async def test_silent_connections_keep_nobody_waiting(where: Address) -> None:
+async def test_silent_connections_delay_no_other_client(where: Address) -> None:
     """More of them than the 1,024 connections that the server used to take."""
     async with listening(app, where), connected(where, 1500) as silent, connected(where) as [(reader, writer)]:
         started = time.monotonic()

@@ -162,7 +162,7 @@ def test_the_word_all_selects_every_dead_letter() -> None:
     assert parse_command(["forget", "3", "4"]) == Command("forget", frozenset({3, 4}))
 
 
-async def test_a_server_that_is_not_there_is_told_and_not_waited_for() -> None:
+async def test_an_unavailable_server_is_reported_at_once() -> None:
     """An operator who has the address wrong is to learn of it."""
     url = f"nats://127.0.0.1:{Ports.free().nats}"
     async with asyncio.timeout(15):

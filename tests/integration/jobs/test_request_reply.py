@@ -53,7 +53,7 @@ def raising(error: Exception) -> Work:
     return work
 
 
-async def test_everybody_gets_the_answer_to_their_own_question(nats: Nats) -> None:
+async def test_each_client_receives_the_reply_to_its_own_request(nats: Nats) -> None:
     """Also when all ask at once; the queue is empty afterwards."""
     async with answering(nats, echo, slots=8):
         found = await asyncio.gather(*(request(nats, question(nats, f"i{n}"), Found) for n in range(20)))
@@ -90,7 +90,7 @@ async def test_who_gets_no_answer_in_time_may_ask_again(nats: Nats) -> None:
     assert caught.value.retry_after == 10
 
 
-async def test_a_question_that_nobody_waits_for_is_not_worked_on(nats: Nats) -> None:
+async def test_a_request_whose_client_has_left_is_not_worked_on(nats: Nats) -> None:
     """After a pause of the workers, the queue is full of them."""
     asked: list[str] = []
 

@@ -101,15 +101,15 @@ async def test_a_question_is_as_narrow_as_one_likes(service: grpc.aio.Channel, n
     everything = await ask(service, "pulls", day=MONDAY)
     arm = await ask(service, "pulls", architecture="arm64")
     ours = await ask(service, "pulls", architecture="arm64", day=MONDAY, organisation="acme.org")
-    nobodys = await ask(service, "pulls", organisation="none.io")
+    unknown = await ask(service, "pulls", organisation="none.io")
     assert (everything.count, dict(everything.organisations)) == (1111, {"acme.org": 11, "lab.edu": 100})
     assert (arm.count, dict(arm.organisations)) == (110, {"acme.org": 10, "lab.edu": 100})
     assert (ours.count, dict(ours.organisations)) == (10, {"acme.org": 10})
-    assert (nobodys.count, dict(nobodys.organisations)) == (0, {"none.io": 0})
+    assert (unknown.count, dict(unknown.organisations)) == (0, {"none.io": 0})
     assert await count(service, "fusion") == 1001
 
 
-async def test_what_was_said_while_nobody_listened_is_counted(backends: Stack, redis: Redis, nats: Nats) -> None:
+async def test_events_from_before_the_start_are_counted(backends: Stack, redis: Redis, nats: Nats) -> None:
     """The stream keeps it until the service is there."""
     await publish(nats.stream, ImagesPulled(id="a", day=MONDAY, count=3))
 

@@ -141,8 +141,8 @@ def ranged(content: bytes) -> Answer:
             return web.Response(body=content)
         part = request.http_range
         stop = len(content) if part.stop is None else part.stop
-        told = {"Content-Range": f"bytes {part.start}-{stop - 1}/{len(content)}"}
-        return web.Response(status=206, body=content[part.start : stop], headers=told)
+        range_header = {"Content-Range": f"bytes {part.start}-{stop - 1}/{len(content)}"}
+        return web.Response(status=206, body=content[part.start : stop], headers=range_header)
 
     return answer
 
@@ -272,11 +272,11 @@ async def weed_mini(home: Path) -> AsyncIterator[S3]:
     http = taken[:5]
     s3 = S3(f"http://127.0.0.1:{http[0]}")
     ports = zip(("s3", "master", "volume", "filer", "admin"), http, strict=True)
-    told = [f"-{name}.port={port}" for name, port in ports]
+    port_options = [f"-{name}.port={port}" for name, port in ports]
     fixed = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-webdav=false"]
     fixed += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     environment = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key, "GOMEMLIMIT": "400MiB"}
-    command = ["weed", "-logtostderr=true", "mini", f"-dir={home}", *fixed, *told]
+    command = ["weed", "-logtostderr=true", "mini", f"-dir={home}", *fixed, *port_options]
     try:
         async with running(*command, log=home / "log", environment=environment):
             await accepting(f"{s3.endpoint}/", 403)

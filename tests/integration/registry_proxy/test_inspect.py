@@ -113,7 +113,7 @@ async def test_a_layer_is_at_the_address_that_clients_make(inspector: Inspector,
 
 async def test_errors_are_distinguished(inspector: Inspector, session: aiohttp.ClientSession, filled: Registry) -> None:
     """Missing, refused, wrong platform, unreachable, forbidden: each has another remedy."""
-    nobody = parse_reference(f"127.0.0.1:{Ports.free().registry}/team/tool:1")
+    unreachable = parse_reference(f"127.0.0.1:{Ports.free().registry}/team/tool:1")
 
     with pytest.raises(ManifestUnknown, match=f"{REPOSITORY}:none' not found"):
         await inspector.inspect(image(filled, "none"), None)
@@ -122,7 +122,7 @@ async def test_errors_are_distinguished(inspector: Inspector, session: aiohttp.C
     with pytest.raises(BadRequest, match="linux/amd64"):
         await inspector.inspect(image(filled, "oci-index"), parse_platform("linux/arm/v7"))
     with pytest.raises(UpstreamFailed, match="cannot be reached"):
-        await inspector.inspect(nobody, None)
+        await inspector.inspect(unreachable, None)
     async with open_session(Policy()) as guarded:
         with pytest.raises(AddressForbidden):
             await Inspector(RegistryUpstream(guarded, Keyring())).inspect(image(filled, "oci"), None)

@@ -48,7 +48,7 @@ async def test_what_was_put_comes_back(objects: Objects, key: str, content: byte
     assert b"".join(await taken(objects, key)) == content
 
 
-async def test_what_is_absent_is_told_as_such(objects: Objects, key: str) -> None:
+async def test_what_is_absent_is_none_or_an_error(objects: Objects, key: str) -> None:
     """None where one asks, an error where one goes to read."""
     assert await objects.get(key) is None
     assert await objects.size(key) is None
@@ -168,7 +168,7 @@ async def test_only_a_store_that_clients_reach_gives_links(s3: S3, key: str) -> 
         assert answer.status == 403
 
 
-async def test_the_store_is_told_to_forget_what_is_old(s3: S3) -> None:
+async def test_the_store_has_a_rule_that_removes_old_objects(s3: S3) -> None:
     """The same rule is stored once, also after several calls; other rules of an operator stay."""
     client = Minio(URL(s3.endpoint).authority, s3.access_key, s3.secret_key, secure=False, region="us-east-1")
     bucket = f"b{uuid.uuid4().hex}"

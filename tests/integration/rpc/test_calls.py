@@ -107,7 +107,7 @@ async def test_a_long_message_does_not_hide_its_error(where: Address, channel: g
             await ask(channel)
 
 
-async def test_what_nobody_foresaw_tells_no_story(where: Address, channel: grpc.aio.Channel) -> None:
+async def test_an_unexpected_error_shows_no_details(where: Address, channel: grpc.aio.Channel) -> None:
     """The story is in that service's log; a password in it does not reach the client."""
     async with raising(where, KeyError("password")):
         with pytest.raises(SwellError) as caught:
@@ -150,7 +150,7 @@ async def test_outbound_requests_end_before_the_service(where: Address, channel:
     assert 0 < left[0] < 20 * SHARE + 0.5  # gRPC rounds deadlines up
 
 
-async def test_work_that_nobody_waits_for_any_more_ends(where: Address, channel: grpc.aio.Channel) -> None:
+async def test_work_whose_client_has_left_ends(where: Address, channel: grpc.aio.Channel) -> None:
     """The caller has its answer at the deadline, and the server its resources back."""
     ended = asyncio.Event()
 

@@ -27,7 +27,7 @@ async def build_id(builds: Watched) -> str:
     return await builds.running()
 
 
-async def test_the_news_wake_whoever_waits_at_once(
+async def test_the_event_wakes_all_waiters_at_once(
     ends: BuildWaiter, builds: Watched, build_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them; a cancelled one does not stop the others. Polls are an hour apart, so only the event wakes them."""
@@ -41,7 +41,7 @@ async def test_the_news_wake_whoever_waits_at_once(
         assert await asyncio.gather(*waiters) == [OK, OK]
 
 
-async def test_an_end_whose_news_were_missed_is_found(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
+async def test_an_end_whose_event_was_missed_is_found(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
     """The connection to NATS was away, or the builder died between the record and the event."""
     waiter = await builds.waiter(ends.result(build_id))
     await builds.finish(build_id, OK)
@@ -50,7 +50,7 @@ async def test_an_end_whose_news_were_missed_is_found(ends: BuildWaiter, builds:
         assert await waiter == OK
 
 
-async def test_news_without_a_record_are_looked_into_once(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
+async def test_an_event_without_a_record_is_looked_into_once(ends: BuildWaiter, builds: Watched, build_id: str) -> None:
     """A state store that lags behind is asked again after a while, not as fast as it can answer."""
     waiter = await builds.waiter(ends.result(build_id))
     ends.heard(done(build_id))
@@ -65,7 +65,7 @@ async def test_news_without_a_record_are_looked_into_once(ends: BuildWaiter, bui
     assert looks == 2
 
 
-async def test_nobody_waits_for_a_build_that_is_unknown(ends: BuildWaiter) -> None:
+async def test_an_unknown_build_is_not_waited_for(ends: BuildWaiter) -> None:
     """Its record has expired, and with it the hope that it ends."""
     assert await ends.result("bd-0_1") is None
 

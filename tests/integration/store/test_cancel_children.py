@@ -18,7 +18,7 @@ CANCELLED = BuildResult(
     succeeded=False, exit_status=-1, started=NOON, finished=NOON, reason=Reason.CANCELLED, attempt=NO_ATTEMPT
 )
 OK = BuildResult(succeeded=True, exit_status=0, started=NOON, finished=NOON + timedelta(seconds=2))
-WISH: dict[str, Any] = {"request_id": "", "user": "", "all_requests": False}
+NO_FIELDS: dict[str, Any] = {"request_id": "", "user": "", "all_requests": False}
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -45,17 +45,17 @@ async def of_one(builds: Builds, number: int, platform: str = "linux/amd64") -> 
 
 async def of_several(builds: Builds, number: int, *children: str | None, request: str = "r1") -> str:
     """A build that *request* wants, made of *children*; one that is None was there already."""
-    told = tuple(
+    built_children = tuple(
         Child(platform=platform, target_image=f"registry.example.com/team/builds:{child}", build_id=child)
         for platform, child in zip(PLATFORMS, children, strict=True)
     )
-    build_id, _ = await builds.submit(recipe(number, ",".join(PLATFORMS), told))
+    build_id, _ = await builds.submit(recipe(number, ",".join(PLATFORMS), built_children))
     assert await builds.add_interest(build_id, request, "")
     return build_id
 
 
-async def leave(builds: Builds, build_id: str, **wish: Any) -> CancelOutcome:
-    return await builds.cancel(build_id, CANCELLED, **WISH | wish)
+async def leave(builds: Builds, build_id: str, **fields: Any) -> CancelOutcome:
+    return await builds.cancel(build_id, CANCELLED, **NO_FIELDS | fields)
 
 
 async def is_active(builds: Builds, build_id: str) -> bool:
@@ -84,7 +84,7 @@ async def test_children_go_with_the_last_one_who_wants_the_whole(builds: Builds)
     assert await builds.position(arm64) is None
 
 
-async def test_a_child_that_somebody_else_wants_goes_on(builds: Builds) -> None:
+async def test_a_child_with_other_interest_goes_on(builds: Builds) -> None:
     """Another request wants it, alone or as a part of another build under way."""
     alone, shared = await of_one(builds, 1), await of_one(builds, 2)
     await builds.add_interest(alone, "r9", "ada")
@@ -115,7 +115,7 @@ async def test_withdrawing_from_a_child_does_not_cancel_it_for_its_parent(builds
 
 
 @pytest.mark.parametrize("name", ["request_id", "user"])
-async def test_nobody_leaves_a_child_in_the_name_of_the_whole(builds: Builds, name: str) -> None:
+async def test_no_client_cancels_a_child_in_the_name_of_the_whole(builds: Builds, name: str) -> None:
     """The id of a build is no secret, as that of a request is."""
     child = await of_one(builds, 1)
     whole = await of_several(builds, 3, child, None)

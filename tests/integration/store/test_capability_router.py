@@ -45,10 +45,10 @@ async def test_what_only_another_builder_can_do_is_left_to_it(redis: Redis) -> N
     native, foreign = Builder(redis, LACKING), Builder(redis, {"amd64": "qemu-x86_64-static"})
     publish_forever = [asyncio.create_task(each.fleet.publish_forever()) for each in (native, foreign)]
 
-    async def all_are_told() -> bool:
+    async def all_are_published() -> bool:
         return len(await WorkerCapabilities(redis).all()) == 2
 
-    await until(all_are_told)
+    await until(all_are_published)
     for task in publish_forever:
         task.cancel()
     await asyncio.wait(publish_forever, timeout=5)
@@ -80,7 +80,7 @@ async def test_a_builder_takes_a_job_that_it_can_run(redis: Redis, work: BuildJo
     assert builder.done == [work.id]
 
 
-async def test_what_nobody_can_do_is_taken_by_whoever_comes_first(redis: Redis) -> None:
+async def test_a_build_that_no_worker_can_run_is_taken_by_the_first(redis: Redis) -> None:
     """It fails there with a reason. Otherwise workers would pass it on for ever."""
     await WorkerCapabilities(redis).publish(LACKING)
     builder = Builder(redis, LACKING)

@@ -10,7 +10,7 @@ from swell.store.builds import RedisBuilds
 
 
 @pytest.mark.parametrize("steps", range(12))
-async def test_whoever_is_cancelled_while_redis_is_asked_ends(redis: Redis, steps: int) -> None:
+async def test_a_wait_that_is_cancelled_during_a_redis_call_ends(redis: Redis, steps: int) -> None:
     """At any moment: Redis's client alone would swallow it, and the wait would go on for ever."""
     waiting = asyncio.create_task(BuildInterest(RedisBuilds(redis)).wait_until_cancelled("bd-1_1"))
     for _ in range(steps):

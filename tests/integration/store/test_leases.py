@@ -64,7 +64,7 @@ async def test_a_lease_is_released_when_its_block_fails(redis: Redis) -> None:
     assert await redis.keys() == []
 
 
-async def test_whoever_waits_has_it_as_soon_as_it_is_given_back(redis: Redis) -> None:
+async def test_a_waiter_has_it_as_soon_as_it_is_released(redis: Redis) -> None:
     """Long before it would be void."""
     leases = Leases(redis, timedelta(minutes=1))
     held = await leases.take("a")
@@ -84,7 +84,7 @@ async def test_patience_has_an_end(redis: Redis) -> None:
     assert await redis.get("a") == b"slow holder"
 
 
-async def test_a_lease_that_was_lost_is_nobody_elses_trouble(redis: Redis) -> None:
+async def test_a_lost_lease_does_not_affect_its_next_holder(redis: Redis) -> None:
     """A process that stopped for longer than the term neither renews nor releases the lease of another one."""
     held = await Leases(redis, TERM).take("a")
     assert held

@@ -67,7 +67,7 @@ async def test_the_queue_of_one_client_does_not_delay_another_client(builds: Bui
     assert await builds.position(theirs) == 3  # behind the two that went before it, not behind all
 
 
-async def test_releasing_at_once_lets_nobody_have_more(builds: Builds) -> None:
+async def test_releasing_at_once_gives_no_client_more(builds: Builds) -> None:
     """Every gateway hears that a build has ended."""
     await submit(builds, 10)
 
@@ -137,7 +137,7 @@ async def test_the_last_one_who_leaves_cancels(builds: Builds) -> None:
     assert await leave(builds, build_id, "r3") == (CancelState.DEQUEUED, 0)
 
 
-async def test_leaving_again_is_no_error_and_takes_nobody_along(builds: Builds) -> None:
+async def test_cancelling_again_is_no_error_and_removes_no_other_interest(builds: Builds) -> None:
     """A client whose answer was lost asks again."""
     (build_id,) = await submit(builds, 1)
     await builds.add_interest(build_id, "r1", "")

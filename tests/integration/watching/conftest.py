@@ -29,16 +29,16 @@ class Ends:
 
     def __init__(self, builds: MemoryBuilds) -> None:
         self._builds = builds
-        self._told: dict[str, asyncio.Future[BuildResult]] = {}
+        self._results: dict[str, asyncio.Future[BuildResult]] = {}
 
     async def result(self, build_id: str) -> BuildResult:
-        return await asyncio.shield(self._told.setdefault(build_id, asyncio.get_running_loop().create_future()))
+        return await asyncio.shield(self._results.setdefault(build_id, asyncio.get_running_loop().create_future()))
 
     async def end(self, build_id: str, result: BuildResult) -> None:
         await self._builds.finish(build_id, result)
-        told = self._told.setdefault(build_id, asyncio.get_running_loop().create_future())
-        if not told.done():
-            told.set_result(result)
+        future = self._results.setdefault(build_id, asyncio.get_running_loop().create_future())
+        if not future.done():
+            future.set_result(result)
 
 
 class Harness:
@@ -86,9 +86,9 @@ class Gateway:
 
     async def watch(self, build_id: str, after: Position = Position()) -> "Screen":  # noqa: B008
         """A client of the stream; its first piece was received, so it is subscribed."""
-        told = await self.log_events.stream(build_id, after)
-        assert told is not None
-        screen = Screen(told)
+        pieces = await self.log_events.stream(build_id, after)
+        assert pieces is not None
+        screen = Screen(pieces)
         await screen.begun.wait()
         return screen
 
@@ -96,15 +96,15 @@ class Gateway:
 class Screen:
     """What a watcher has seen."""
 
-    def __init__(self, told: AsyncIterator[bytes]) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self.stream = b""
         self.begun = asyncio.Event()
         self._events = asyncio.Condition()
-        self._reading = asyncio.create_task(self._read(told))
+        self._reading = asyncio.create_task(self._read(pieces))
 
-    async def _read(self, told: AsyncIterator[bytes]) -> None:
+    async def _read(self, pieces: AsyncIterator[bytes]) -> None:
         try:
-            async for piece in told:
+            async for piece in pieces:
                 self.stream += piece
                 self.begun.set()
                 async with self._events:

@@ -39,14 +39,14 @@ PASSWORD = b"correct horse battery staple"
 async def streamed(nats: Nats, build_id: str = BUILD) -> list[tuple[int, int, bytes]]:
     """The attempt, the first line's number and the lines of each message; 0 and nothing where the log is complete."""
     source = await nats.stream.subscribe(log_subject(build_id), ordered_consumer=True)
-    told: list[tuple[int, int, bytes]] = []
-    while (await nats.stream.stream_info(STREAM)).state.messages > len(told):
+    received: list[tuple[int, int, bytes]] = []
+    while (await nats.stream.stream_info(STREAM)).state.messages > len(received):
         message = await source.next_msg(timeout=30)
         headers = message.headers or {}
         assert (COMPLETE in headers) == (not message.data)
-        told.append((int(headers[ATTEMPT]), int(headers.get(FIRST_LINE, 0)), message.data))
+        received.append((int(headers[ATTEMPT]), int(headers.get(FIRST_LINE, 0)), message.data))
     await source.unsubscribe()
-    return told
+    return received
 
 
 async def kept(harness: Harness, build_id: str = BUILD) -> bytes:

@@ -127,7 +127,7 @@ async def test_watchers_are_bounded_in_all_and_for_one_build(harness: Harness) -
             await screen.leave()
 
 
-async def test_a_watcher_that_takes_nothing_holds_nobody_up_and_costs_no_memory(
+async def test_a_watcher_that_reads_nothing_delays_no_other_and_costs_no_memory(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it has not seen is in the stream; it goes on from there, however late."""
@@ -162,7 +162,7 @@ async def test_a_quiet_build_has_a_heartbeat(harness: Harness) -> None:
         await screen.leave()
 
 
-async def test_a_restart_of_the_build_is_told(harness: Harness) -> None:
+async def test_a_restart_of_the_build_is_an_event(harness: Harness) -> None:
     """The builder died; the lines of the next attempt count from one again."""
     build_id = await harness.submit()
     async with harness.gateway() as gateway:
@@ -283,8 +283,8 @@ async def test_a_build_of_which_nothing_is_known_any_more_ends_its_stream(harnes
 
 
 async def _first(log_events: object, build_id: str) -> bytes:
-    told = await log_events.stream(build_id, Position())  # type: ignore[attr-defined]
-    return bytes(await anext(told))
+    pieces = await log_events.stream(build_id, Position())  # type: ignore[attr-defined]
+    return bytes(await anext(pieces))
 
 
 async def test_a_watcher_sees_the_lines_after_the_stream_was_lost(harness: Harness) -> None:

@@ -30,7 +30,7 @@ def test_null_is_the_same_as_absent() -> None:
     assert read(**nulls) == read() == ContainerRequest()
 
 
-def test_what_nobody_knows_is_ignored() -> None:
+def test_unknown_members_are_ignored() -> None:
     """B9; a newer client says more than we understand."""
     assert read(containerImage="a", new={"x": 1}, containerConfig={"cmd": ["x"], "also": 7}).container_image == "a"
 
@@ -76,7 +76,7 @@ def test_a_null_switches_off_what_is_on_by_default() -> None:
     assert (off.conda_opts.base_packages, usual.conda_opts.base_packages) == (None, "conda-forge::procps-ng")
 
 
-def test_compression_may_tell_its_mode_only() -> None:
+def test_compression_may_have_its_mode_only() -> None:
     """B20."""
     compression = read(buildCompression={"mode": "zstd", "level": None, "force": None}).build_compression
 
@@ -111,10 +111,10 @@ def test_a_long_value_is_not_repeated(value: str) -> None:
     """A long value is neither in the response nor in the log."""
     with pytest.raises(
         BadRequest, match=r"- at `\$\.nameStrategy`; choose one of none, tagPrefix, imageSuffix$"
-    ) as told:
+    ) as caught:
         read(nameStrategy=value)
 
-    assert len(str(told.value)) < 400
+    assert len(str(caught.value)) < 400
 
 
 @given(st.dictionaries(st.sampled_from(members), json_values))

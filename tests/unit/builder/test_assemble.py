@@ -119,7 +119,7 @@ async def test_every_platform_that_failed_is_named() -> None:
     assert (failure.value.reason, failure.value.exit_status) == (Reason.RECIPE, 7)
 
 
-async def test_nobody_waits_for_ever() -> None:
+async def test_children_have_a_time_limit() -> None:
     """Neither for a build that does not end, nor anew after each restart: the submission counts."""
     ends = Ends(one=ended(AMD64.digest))
 

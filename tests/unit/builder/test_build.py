@@ -149,7 +149,7 @@ class NoEvents:
 class NoAssembly:
     """Nothing here is built for several platforms."""
 
-    async def make(self, wanted: Submission, told: object) -> Digest:
+    async def make(self, wanted: Submission, build_log: object) -> Digest:
         raise NotImplementedError
 
 
@@ -269,7 +269,7 @@ async def test_everything_of_the_context_is_in_the_recipe() -> None:
     assert recipe.files == {f"layer-{LAYER.removeprefix('sha256:')}.tar.gz": Path(LAYER)}
 
 
-async def test_a_layer_that_is_gone_is_told_to_the_client() -> None:
+async def test_the_client_receives_the_error_of_a_missing_layer() -> None:
     """Stored blobs expire; the client can send the layer again."""
     result = await result_of(FROZEN, ScriptedEngine(), MemoryLogs(), FewContexts(CONTEXT))
     assert result.reason is Reason.CONTEXT
@@ -476,7 +476,7 @@ async def cancel(builds: MemoryBuilds, job: BuildJob) -> None:
     await builds.cancel(job.id, taken_out, request_id="r1", user="", all_requests=False)
 
 
-async def test_a_build_that_nobody_wants_is_ended_and_said_to_be_cancelled() -> None:
+async def test_a_build_without_interest_is_ended_and_cancelled() -> None:
     """Its engine is stopped before anything is recorded; its log is kept."""
     builds, engine, logs, events, wanted = MemoryBuilds(), SlowEngine(), MemoryLogs(), RecordedEvents(), Wanted()
     job = await submitted(builds)

@@ -90,7 +90,7 @@ def test_names_lead_through_no_link(tmp_path: Path, name: str) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"a.tar.gz", "context"}
 
 
-def test_a_refusal_tells_nothing_of_this_machine(tmp_path: Path) -> None:
+def test_a_refusal_contains_no_path_of_this_machine(tmp_path: Path) -> None:
     """The message does not reveal the builder's directories."""
     with pytest.raises(BuildFailure) as caught:
         unpacked(archive_of(tmp_path / "a.tar.gz", member("link", type=tarfile.SYMTYPE, linkname="../../etc")))

@@ -102,7 +102,7 @@ def test_what_is_missing_is_named(emulators: Emulators) -> None:
     assert "binfmt_misc" in structs.replace(emulators, kernel=(6, 1)).missing("linux/arm64")
 
 
-def test_what_a_machine_lacks_is_told_for_each_architecture(emulators: Emulators) -> None:
+def test_what_a_machine_lacks_is_listed_for_each_architecture(emulators: Emulators) -> None:
     """Nothing is missing for the machine's own platform, and a new emulator is found immediately."""
     missing_emulators = emulators.missing_emulators()
     assert set(missing_emulators) == {"arm64", "arm"}

@@ -67,14 +67,14 @@ def test_a_push_failure_is_ours() -> None:
     assert "unauthorized" in str(failure)
 
 
-def test_who_was_killed_for_memory_is_told_so_whatever_it_looked_like() -> None:
+def test_a_process_killed_for_memory_always_has_that_reason() -> None:
     """A step may hide it, and end with a status of its own."""
     failure = diagnose_build(1, [STEP + b"1"], no_memory=True)
     assert (failure.reason, failure.exit_status) == (Reason.MEMORY, 137)
     assert "'RUN make' was killed" in str(failure)
 
 
-def test_a_cache_that_takes_nothing_is_told_from_a_build_that_fails() -> None:
+def test_a_failed_cache_is_distinguished_from_a_failed_build() -> None:
     """Without it, the build can go on; what a step prints does not count."""
     lie = b"Error: failed pushing cache to {x}: denied"
     history = b"Error: committing: internal error: history lists 2 non-empty layers, but we have 3 layers on disk"

@@ -8,7 +8,7 @@ STEP = b"STEP 3/4: RUN micromamba install && echo '>> CONDA_LOCK_START' && cat x
 
 def cut(*lines: bytes) -> tuple[list[bytes], bytes | None]:
     cutter = LockCutter()
-    output = [told for line in lines for told in cutter.feed(line)]
+    output = [piece for line in lines for piece in cutter.feed(line)]
     return output + cutter.end(), cutter.lock
 
 

@@ -18,9 +18,7 @@ from builder.domain.loopback import Address, allowed_registries, proxies
         (["127.0.0.1:5000", "localhost:5000"], [], [("127.0.0.1", 5000)]),
     ],
 )
-def test_the_operator_allows_and_nobody_else(
-    allowed: list[str], images: list[str], reached: list[tuple[str, int] | int]
-) -> None:
+def test_only_the_operator_allows(allowed: list[str], images: list[str], reached: list[tuple[str, int] | int]) -> None:
     """An image name alone opens nothing; a host that is allowed with all its ports is open at those that are named."""
     expected = [Address("127.0.0.1", each) if isinstance(each, int) else Address(*each) for each in reached]
     assert allowed_registries(allowed, images) == expected

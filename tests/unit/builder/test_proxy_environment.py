@@ -11,14 +11,14 @@ from builder.settings import EngineSettings
 PROXY = "http://ada:p%40ss@proxy.example:3128"
 
 
-def test_without_settings_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_settings_no_variable_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The builder's own variables of these names do not count, here as elsewhere."""
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     assert variables(EngineSettings(workspace=Path("/w"), no_proxy=("example",))) == {}
     assert files(EngineSettings(workspace=Path("/w"))) == {}
 
 
-def test_proxies_are_told_in_both_spellings() -> None:
+def test_proxies_are_set_in_both_spellings() -> None:
     """Go reads either, curl only the small one, and some programs only the large one."""
     environment = variables(EngineSettings(workspace=Path("/w"), https_proxy=PROXY))
     assert environment["https_proxy"] == environment["HTTPS_PROXY"] == PROXY

@@ -61,7 +61,7 @@ async def test_an_error_reaches_every_caller_and_is_not_cached() -> None:
     assert await single_flight.run("a", work) == 1
 
 
-async def test_work_that_nobody_waits_for_is_ended_when_it_is_not_kept() -> None:
+async def test_work_without_waiters_is_ended_unless_it_is_cached() -> None:
     """And is over when the last caller knows; who comes then has it begun anew."""
     single_flight, work = SingleFlight[str, int](kept=False), Work()
     first, second = (asyncio.create_task(single_flight.run("a", work)) for _ in range(2))

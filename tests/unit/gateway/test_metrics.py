@@ -126,7 +126,7 @@ def test_empty_parameters_are_none(client: TestClient[Litestar], counters: Known
 
 
 @pytest.mark.parametrize("query", ["date=2026-3-1", "date=2026-02-30", "arch=riscv"])
-def test_a_query_that_makes_no_sense_is_told_so(client: TestClient[Litestar], query: str) -> None:
+def test_a_malformed_query_is_refused(client: TestClient[Litestar], query: str) -> None:
     """With an account or without."""
     for headers in (LOGIN, {}):
         answer = client.get(f"/v1alpha3/metrics/pulls?{query}", headers=headers)

@@ -49,10 +49,10 @@ def routes() -> dict[tuple[str, str], HTTPRouteHandler]:
 
 def test_every_route_is_documented_and_every_operation_has_a_route() -> None:
     """The document and the application cannot differ."""
-    told = {(each.method, shape(each.path)) for each in OPERATIONS}
+    documented = {(each.method, shape(each.path)) for each in OPERATIONS}
 
     there = {(method, path) for method, path in routes() if not path.startswith(NO_API) and path not in FORMS}
-    assert told == there
+    assert documented == there
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,12 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body], ids=name_of)
 def test_every_body_must_be_said_to_be_json(operation: Operation) -> None:
     """Other types get 415, and the document says so."""
-    told = make_document()["paths"][operation.path][operation.method]
+    operation_object = make_document()["paths"][operation.path][operation.method]
 
-    assert (told["requestBody"]["content"].keys(), "415" in told["responses"]) == ({"application/json"}, True)
+    assert (operation_object["requestBody"]["content"].keys(), "415" in operation_object["responses"]) == (
+        {"application/json"},
+        True,
+    )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=name_of)

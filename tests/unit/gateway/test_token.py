@@ -29,6 +29,6 @@ def test_a_token_fits_into_an_image_name_and_cannot_be_guessed() -> None:
         ("", False),
     ],
 )
-def test_what_could_be_a_token_is_told_from_what_could_not(text: str, expected: bool) -> None:
+def test_the_form_of_a_token_is_recognised(text: str, expected: bool) -> None:
     """Wave's own tokens, 12 hex digits, are taken as well; nothing else is looked up."""
     assert is_token(text) is expected

@@ -118,7 +118,7 @@ async def test_a_build_and_a_pull_with_the_same_id_both_count(counting: Counting
     assert [await count(counting, Table(metric)) for metric in (Metric.BUILDS, Metric.PULLS)] == [1, 1]
 
 
-async def test_anonymous_use_counts_and_belongs_to_nobody(counting: Counting) -> None:
+async def test_anonymous_use_counts_for_no_organisation(counting: Counting) -> None:
     """On a day and ever alike, so that the days add up to the whole."""
     await pulled(
         counting, pulls("a", 3, organisation="acme.org"), pulls("b", 1), pulls("c", 2, TUESDAY, organisation="lab.edu")
@@ -128,7 +128,7 @@ async def test_anonymous_use_counts_and_belongs_to_nobody(counting: Counting) ->
     assert await counting.usage(PULLS._replace(day=MONDAY)) == Usage(4, {"acme.org": 3})
 
 
-async def test_an_organisation_is_told_its_own_part(counting: Counting) -> None:
+async def test_an_organisation_receives_its_own_part(counting: Counting) -> None:
     """An unknown one has none; that is a result, no error."""
     await pulled(counting, pulls("a", 3, organisation="acme.org"), pulls("b", 9, organisation="lab.edu"))
 

@@ -40,9 +40,9 @@ def test_a_special_network_ends_where_iana_says(text: str) -> None:
 
     assert not is_public(str(first))
     assert not is_public(str(last))
-    for neighbour in (int(first) - 1, int(last) + 1):
-        if 0 < neighbour < 2**network.max_prefixlen:
-            address = ip_address(neighbour) if network.version == 4 else type(first)(neighbour)
+    for adjacent in (int(first) - 1, int(last) + 1):
+        if 0 < adjacent < 2**network.max_prefixlen:
+            address = ip_address(adjacent) if network.version == 4 else type(first)(adjacent)
             assert is_public(str(address))
 
 

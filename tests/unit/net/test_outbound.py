@@ -177,7 +177,7 @@ def test_a_proxy_is_asked_for_no_literal_that_we_would_not_connect_to(address: I
         ((), "http://127.0.0.1:9500/", None),
     ],
 )
-def test_a_proxy_is_asked_unless_it_is_told_otherwise(
+def test_a_proxy_is_asked_unless_the_settings_exclude_it(
     no_proxy: tuple[str, ...], url: str, expected: str | None
 ) -> None:
     """As other programs read these settings."""

@@ -67,7 +67,7 @@ def test_a_change_keeps_what_we_do_not_know() -> None:
         (OCI_MANIFEST, MANIFEST | {"mediaType": ""}, OCI_MANIFEST),
     ],
 )
-def test_the_type_is_what_the_registry_tells_or_what_the_content_shows(
+def test_the_type_is_of_the_registry_or_of_the_content(
     content_type: str | None, fields: dict[str, object], kind: str
 ) -> None:
     """OCI documents may leave `mediaType` out, and registries answer with parameters or with plain JSON."""
@@ -146,7 +146,7 @@ def test_a_manifest_of_schema_1_is_neither() -> None:
     assert (detected.media_type, detected.is_index, detected.is_manifest) == (content_type, False, False)
 
 
-def test_views_tell_descriptors() -> None:
+def test_views_return_descriptors() -> None:
     """Sizes are bytes and digests are digests, wherever they stand."""
     assert [entry.digest for entry in document(INDEX).manifests] == [DIGEST]
     assert document(MANIFEST).config.size == 0

@@ -165,6 +165,6 @@ def test_any_text_is_a_platform_or_refused(text: str) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["os", "architecture", "variant"]), st.none() | st.text() | st.integers()))
-def test_whatever_an_index_says_is_no_error(entry: dict[str, object]) -> None:
+def test_any_entry_of_an_index_is_no_error(entry: dict[str, object]) -> None:
     """Any client can push an index."""
     assert Platform("linux", "amd64").matches(entry) in {True, False}

@@ -104,7 +104,7 @@ def test_another_tag_or_digest_keeps_the_repository() -> None:
     assert (image.name, image.reference, image.at(DIGEST).reference) == ("quay.io/a/b", "v1", DIGEST)
 
 
-def test_a_path_that_ends_in_no_reference_is_told_apart() -> None:
+def test_a_path_that_ends_in_no_reference_is_distinguished() -> None:
     """The distribution specification has a code for either: DIGEST_INVALID and MANIFEST_UNKNOWN."""
     image = parse_reference("quay.io/a/b")
 

@@ -34,7 +34,7 @@ def test_a_name_that_no_host_can_have_is_the_clients_mistake(registry: str) -> N
 
 
 @given(st.from_regex(r"(xn--)?[a-z0-9.:-]{1,70}|\[[0-9a-f:]{0,20}\](:[0-9]{1,6})?", fullmatch=True))
-def test_whatever_is_read_as_a_registry_has_an_address_or_none(text: str) -> None:
+def test_any_registry_has_an_address_or_none(text: str) -> None:
     """Nothing else comes out of what a client writes."""
     try:
         assert endpoint(parse_registry(text)).host

@@ -92,7 +92,7 @@ def test_entries_without_credentials_of_their_own_are_left_out() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b'{"auths": []}', b'{"auths": {"q": {"auth": "c2VjcmV0"}}}', auth_file(q="x")[:-1]]
 )
-def test_a_broken_file_is_refused_without_telling_its_secrets(content: bytes) -> None:
+def test_a_broken_file_is_refused_without_its_secrets(content: bytes) -> None:
     """The service stops with this message in its log."""
     with pytest.raises(SettingsInvalid) as caught:
         parse_auth_file(content)

@@ -136,7 +136,7 @@ layers = st.lists(
     ),
     max_size=4,
 )
-wishes = st.builds(
+container_configs = st.builds(
     ContainerConfig,
     entrypoint=st.none() | st.lists(texts, max_size=3).map(tuple),
     cmd=st.none() | st.lists(texts, max_size=3).map(tuple),
@@ -168,14 +168,14 @@ def images(draw: st.DrawFn) -> Image:
     return make_image(config if history is None else config | {"history": history}, layers=[base] * count)
 
 
-@given(images(), wishes)
+@given(images(), container_configs)
 def test_equal_inputs_give_equal_digests(image: Image, wanted: ContainerConfig) -> None:
     """No input depends on the time, so a lost document can be created again while a client pulls."""
     assert augment(image, wanted) == augment(image, wanted)
 
 
-@given(images(), wishes)
-def test_every_descriptor_tells_the_truth(image: Image, wanted: ContainerConfig) -> None:
+@given(images(), container_configs)
+def test_every_descriptor_matches_its_content(image: Image, wanted: ContainerConfig) -> None:
     """Sizes are of bytes, not of characters; converters demand a history entry for each layer."""
     made = augment(image, wanted)
 
@@ -186,7 +186,7 @@ def test_every_descriptor_tells_the_truth(image: Image, wanted: ContainerConfig)
         assert sum(not entry.get("empty_layer") for entry in history) == len(made.manifest.layers)
 
 
-@given(images(), wishes)
+@given(images(), container_configs)
 def test_what_is_not_asked_for_stays(image: Image, wanted: ContainerConfig) -> None:
     """Labels, unknown fields and the base image's layers with their annotations."""
     made = augment(image, wanted)
@@ -224,7 +224,7 @@ def test_environment_is_replaced_by_name() -> None:
         (["/bin/sh", "-c", '"echo Holà"'], ['WAVE_ENTRY_CHAIN=["/bin/sh","-c","\\"echo Holà\\""]']),
     ],
 )
-def test_the_replaced_entrypoint_is_told_to_the_new_one(entrypoint: object, chain: list[str]) -> None:
+def test_the_new_entrypoint_receives_the_replaced_one(entrypoint: object, chain: list[str]) -> None:
     """Wave's launcher does its own work and then runs what the image would have run."""
     made = augment(image_running(Entrypoint=entrypoint), ContainerConfig(env=("A=1",)))
 

@@ -92,14 +92,14 @@ def test_nested_indexes_are_chosen_when_no_manifest_is() -> None:
 
 def test_manifests_without_a_platform_are_chosen_when_no_other_is() -> None:
     """The specification allows them; an attestation is about another image."""
-    told, untold = golden_image("arm64").manifest, golden_image().manifest
+    attested, unattested = golden_image("arm64").manifest, golden_image().manifest
     attestation = entry(golden_image(docker=True).manifest) | {
-        "annotations": {"vnd.docker.reference.digest": told.digest}
+        "annotations": {"vnd.docker.reference.digest": attested.digest}
     }
-    index = make_index(entry(told, os="linux", architecture="arm64"), entry(untold), attestation)
+    index = make_index(entry(attested, os="linux", architecture="arm64"), entry(unattested), attestation)
 
-    assert [chosen.digest for chosen in choose(index, [parse_platform(AMD64)])] == [untold.digest]
-    assert [chosen.digest for chosen in choose(index, [parse_platform(ARM64)])] == [told.digest]
+    assert [chosen.digest for chosen in choose(index, [parse_platform(AMD64)])] == [unattested.digest]
+    assert [chosen.digest for chosen in choose(index, [parse_platform(ARM64)])] == [attested.digest]
 
 
 def test_one_image_may_be_for_several_platforms() -> None:

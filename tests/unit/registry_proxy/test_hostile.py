@@ -126,11 +126,11 @@ def registries(draw: st.DrawFn) -> Hostile:
     entries = []
     for _ in range(draw(st.integers(1, 3))):
         config = draw(st.fixed_dictionaries({}, optional=config_fields) | anything)
-        told = registry.keep(json.dumps(config).encode(), OCI_CONFIG)
+        config_descriptor = registry.keep(json.dumps(config).encode(), OCI_CONFIG)
         manifest = {
             "schemaVersion": 2,
             "mediaType": draw(st.sampled_from([OCI_MANIFEST, DOCKER_MANIFEST])),
-            "config": draw(st.just(told) | anything),
+            "config": draw(st.just(config_descriptor) | anything),
             "layers": draw(st.just([layer]) | anything),
             "subject": draw(anything),
         }
@@ -161,10 +161,10 @@ async def test_any_image_is_served_or_refused(registry: Hostile, adds: bool) -> 
 def manifest_with(config: bytes) -> Hostile:
     """A registry with one image, of *config*."""
     registry = Hostile()
-    told = registry.keep(config, OCI_CONFIG)
+    config_descriptor = registry.keep(config, OCI_CONFIG)
     registry.root = (
         OCI_MANIFEST,
-        json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": told, "layers": []}).encode(),
+        json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config_descriptor, "layers": []}).encode(),
     )
     return registry
 
@@ -219,7 +219,7 @@ ROOTFS = b'"rootfs":{"type":"layers","diff_ids":[]}'
     ],
     ids=lambda config: str(config[40:70]),
 )
-async def test_a_config_that_nobody_writes_is_the_registrys_fault(config: bytes) -> None:
+async def test_a_malformed_config_is_the_registrys_fault(config: bytes) -> None:
     """Or it is taken as it is, where it can be written again."""
     made = await outcome(manifest_with(config))
 

@@ -49,13 +49,13 @@ def inspector(registry: Registry) -> Inspector:
     return Inspector(registry)
 
 
-def told(value: object) -> Any:
+def decoded(value: object) -> Any:
     """What a client reads."""
     return json.loads(msgspec.json.encode(value))
 
 
 def config_of(**fields: object) -> Any:
-    return told(config_info(Document(OCI_CONFIG, json.dumps(fields).encode())))
+    return decoded(config_info(Document(OCI_CONFIG, json.dumps(fields).encode())))
 
 
 @pytest.mark.parametrize("docker", [True, False])
@@ -64,7 +64,7 @@ async def test_an_image_is_described_as_a_container(registry: Registry, inspecto
     pushed = registry.push(TOOL, layers=2, docker=docker)
     assert pushed.config
 
-    answer = told(await inspector.inspect(parse_reference(TOOL), None))
+    answer = decoded(await inspector.inspect(parse_reference(TOOL), None))
 
     container = answer.pop("container")
     assert answer == {}
@@ -134,7 +134,7 @@ async def test_an_index_is_described_as_an_index(registry: Registry, inspector: 
     ]
     pushed = registry.push_index(TOOL, *children, docker=docker)
 
-    answer = told(await inspector.inspect(pushed.reference, None))
+    answer = decoded(await inspector.inspect(pushed.reference, None))
 
     assert answer == {"index": {**pushed.manifest.fields, "digest": pushed.digest}}
     assert answer["index"]["mediaType"] == (DOCKER_LIST if docker else OCI_INDEX)
@@ -162,7 +162,7 @@ async def test_a_platform_is_found_in_an_index_of_indexes(registry: Registry, in
     assert container and container.digest == arm.digest
 
 
-async def test_where_the_index_tells_no_platform_the_config_does(registry: Registry, inspector: Inspector) -> None:
+async def test_the_config_has_the_platform_that_the_index_lacks(registry: Registry, inspector: Inspector) -> None:
     """`platform` is optional in an index."""
     amd, arm = (registry.push(TOOL, platform=platform) for platform in ("amd64", "arm64"))
     index = registry.push_index(TOOL, *(structs.replace(each, platform=None) for each in (amd, arm)))
@@ -209,7 +209,7 @@ async def test_a_chart_has_no_run_time_config() -> None:
     fields = {"schemaVersion": 2, "artifactType": "application/vnd.example", "config": part, "layers": []}
     chart = detect(OCI_MANIFEST, json.dumps(fields).encode())
 
-    answer = told(await Inspector(OneDocument(chart)).inspect(parse_reference(TOOL), None))
+    answer = decoded(await Inspector(OneDocument(chart)).inspect(parse_reference(TOOL), None))
 
     assert answer["container"]["config"] == {}
     assert answer["container"]["manifest"] == fields | {"mediaType": OCI_MANIFEST}

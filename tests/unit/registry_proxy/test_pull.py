@@ -246,9 +246,9 @@ async def test_what_refers_to_an_image_can_be_had_through_its_token(registry: Fa
     pull = pull_of(index)
 
     for subject, referrer in ((index, signature), (amd64, sbom)):
-        told = await pulls.referrers(pull, subject.digest)
+        referrers_index = await pulls.referrers(pull, subject.digest)
 
-        assert [entry.digest for entry in told.manifests] == [referrer.digest]
+        assert [entry.digest for entry in referrers_index.manifests] == [referrer.digest]
         assert await pulls.manifest(pull, referrer.digest) == referrer.manifest
         for descriptor in (referrer.manifest.config, *referrer.manifest.layers):
             assert (await pulls.locate(pull, descriptor.digest)).origin == Origin.UPSTREAM
@@ -385,7 +385,7 @@ def pushes(draw: st.DrawFn, registry: FakeRegistry, depth: int = 2) -> Pushed:
     return registry.push_index(UBUNTU, *draw(st.permutations(children)), docker=docker)
 
 
-wishes = st.builds(
+container_configs = st.builds(
     ContainerConfig,
     entrypoint=st.none() | st.just(("/usr/bin/tini",)),
     env=st.none() | st.tuples(st.text(max_size=8).map(lambda value: f"NAME={value}")),
@@ -395,7 +395,7 @@ wishes = st.builds(
 )
 
 
-@given(data=st.data(), wanted=wishes)
+@given(data=st.data(), wanted=container_configs)
 async def test_every_document_of_a_token_can_be_pulled(data: st.DataObject, wanted: ContainerConfig) -> None:
     """Every digest below the root names bytes of that digest and size (10.4)."""
     registry, documents = FakeRegistry(), MemoryDocuments()

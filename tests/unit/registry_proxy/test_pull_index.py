@@ -116,7 +116,7 @@ async def test_an_image_for_other_platforms_only_is_unknown(registry: FakeRegist
             await pulls.manifest(pull_of(index, WANTED, token=str(index.reference)), str(index.reference.tag))
 
 
-async def test_where_the_index_tells_no_platform_the_config_does(registry: FakeRegistry, pulls: Pulls) -> None:
+async def test_the_config_has_the_platform_that_the_index_lacks(registry: FakeRegistry, pulls: Pulls) -> None:
     """`platform` is optional in an index; what is added reaches the image that is meant, and no other."""
     amd64 = registry.push("ubuntu:amd64")
     arm64 = registry.push("ubuntu:arm64", platform="linux/arm64")

@@ -56,9 +56,9 @@ def test_a_part_lies_within_the_blob(text: str, size: int) -> None:
 @given(st.integers(0, 1 << 40), st.integers(1, 1 << 40), st.integers(0, 1 << 40))
 def test_what_we_say_of_a_part_is_what_others_read(start: int, length: int, rest: int) -> None:
     """A registry's words are read by the rule that ours are written by."""
-    told = content_range(Span(start, start + length), start + length + rest)
+    text = content_range(Span(start, start + length), start + length + rest)
 
-    assert parse_content_range(told) == (start, start + length + rest)
+    assert parse_content_range(text) == (start, start + length + rest)
 
 
 @given(st.text())

@@ -56,7 +56,7 @@ async def test_all_are_closed_at_the_end(machine: Machine) -> None:
     assert machine.is_open == []
 
 
-async def test_one_that_has_died_is_given_to_nobody(machine: Machine, tmp_path: Path) -> None:
+async def test_a_dead_network_is_not_used(machine: Machine, tmp_path: Path) -> None:
     """A build in it would reach nothing, and call that its own fault."""
     async with NetworkPool.open(machine.open) as networks:
         await asyncio.sleep(0)

@@ -313,7 +313,7 @@ async def test_a_new_database_finds_what_became_affected() -> None:
     assert (entry.image, entry.added) == ("quay.io/acme/tool:2.1", {"CRITICAL": 1})
 
 
-async def test_a_database_without_news_changes_only_the_date() -> None:
+async def test_an_unchanged_database_changes_only_the_date() -> None:
     """No event is published."""
     scanner = Scanner(FakeTool(finding(1)))
     await scanner.run(await scanner.request())

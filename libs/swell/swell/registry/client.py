@@ -134,7 +134,7 @@ class RegistryClient:
             return bool(known)
         return await self._probing.run(f"{name} {url}", lambda: self._probe(reference, url, headers))
 
-    async def can_anybody_read(self, image: Reference) -> bool:
+    async def is_publicly_readable(self, image: Reference) -> bool:
         """Return whether *image* can be read without credentials."""
         url = self.base(image.registry) / f"v2/{image.repository}/manifests/{image.reference}"
         return await self.is_public(image, url, {"Accept": ACCEPT})

@@ -154,7 +154,7 @@ class AuthFiles:
             return False
         try:
             async with asyncio.timeout(self._settings.answer_timeout.total_seconds()):
-                return await self._registry.can_anybody_read(image)
+                return await self._registry.is_publicly_readable(image)
         except (TimeoutError, SwellError):
             return False
 

@@ -107,7 +107,7 @@ async def test_the_level_counts(engine: BuildahEngine, base: str, registry: Regi
     assert sizes[1] < sizes[0] * 0.98
 
 
-async def test_a_base_image_of_zstd_keeps_nobody_from_gzip(
+async def test_a_base_image_of_zstd_allows_gzip(
     open_engine: OpenEngine, base: str, registry: Registry, tmp_path: Path
 ) -> None:
     """The registry has its layers as zstd and would take them so; the docker format has no name for that."""

@@ -86,7 +86,7 @@ async def test_shell_instructions_count(engine: BuildahEngine, base: str) -> Non
     assert b"shell is /bin/ash" in output
 
 
-async def test_output_is_told_as_bytes_without_colours(engine: BuildahEngine, base: str) -> None:
+async def test_output_is_written_as_bytes_without_colours(engine: BuildahEngine, base: str) -> None:
     """Programs write what they like; a log keeps it, but for colours."""
     output = Output()
     await engine.build(recipe(base, f"FROM {base}\nRUN printf '\\033[1;31mred\\033[0m \\000\\377 end\\n'\n"), output)

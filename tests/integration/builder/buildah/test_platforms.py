@@ -64,7 +64,7 @@ async def test_files_alone_need_no_emulator(engine: BuildahEngine, registry: Reg
 
 @pytest.mark.parametrize("step", ["", "ARG TARGETARCH\nENV FOR=$TARGETARCH\n"])
 @pytest.mark.parametrize("name", ["linux/amd64", "linux/arm/v7"])
-async def test_a_log_says_nothing_of_arguments_that_nobody_gave(
+async def test_a_log_does_not_mention_arguments_that_were_not_given(
     engine: BuildahEngine, registry: Registry, tmp_path: Path, name: str, step: str
 ) -> None:
     """Buildah gives some for the platform, and warns when a container file has no use for them."""

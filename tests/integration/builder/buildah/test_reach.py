@@ -66,7 +66,7 @@ async def test_bases_and_pushes_go_through_the_proxy(
     assert not world.strangers
 
 
-async def test_the_houses_own_certificates_are_trusted_when_told_and_only_then(
+async def test_own_certificates_are_trusted_only_if_configured(
     open_engine: OpenEngine,
     base: str,
     world: Outside,
@@ -109,7 +109,7 @@ async def test_hosts_without_a_proxy_are_reached_directly(
 
 
 @BOTH
-async def test_steps_are_told_the_proxy_when_the_operator_wants_that(
+async def test_steps_receive_the_proxy_if_the_operator_sets_it(
     open_engine: OpenEngine,
     base: str,
     world: Outside,
@@ -203,7 +203,7 @@ async def test_the_builders_own_variables_do_not_count(
     assert not world.requests
 
 
-async def test_a_proxy_that_is_away_is_told_without_its_password(
+async def test_an_unavailable_proxy_is_named_without_its_password(
     open_engine: OpenEngine, base: str, engine_settings: dict[str, Any], tmp_path: Path
 ) -> None:
     """The operator reads it in the failure; a user may, too."""

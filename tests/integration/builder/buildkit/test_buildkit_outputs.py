@@ -182,7 +182,7 @@ async def test_a_sif_file_is_made_of_the_image(daemons: BuildkitEngine, buildkit
     assert "Making a SIF file" in text
 
 
-async def test_a_context_has_what_the_server_adds_whatever_is_ignored(
+async def test_dockerignore_keeps_what_the_server_adds(
     daemons: BuildkitEngine, buildkit: Buildkit, tmp_path: Path
 ) -> None:
     """Layers and conda.yml are named by lines that the server has written."""

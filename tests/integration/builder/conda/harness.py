@@ -119,8 +119,11 @@ def opened(registry: Registry, channel: Channel, base: str) -> OpenHarness:
             "build_timeout": timedelta(seconds=120),
             "conda_own_layer_size": 1,
         }
-        told = CondaSettings(**(known | settings))
-        async with open_session(Policy(told.allowed_hosts)) as session, CondaEngine.open(told, session) as engine:
+        conda_settings = CondaSettings(**(known | settings))
+        async with (
+            open_session(Policy(conda_settings.allowed_hosts)) as session,
+            CondaEngine.open(conda_settings, session) as engine,
+        ):
             yield CondaHarness(engine, registry, channel, base)
 
     return open_harness

@@ -54,7 +54,7 @@ class Amazon:
         self.auth_file.write_text(json.dumps({"auths": auths}))
 
     def settings(self, workspace: Path, **changed: Any) -> CondaSettings:
-        told = structs.asdict(self.aws.settings) | {
+        conda_settings = structs.asdict(self.aws.settings) | {
             "workspace": workspace,
             "pull_auth_file": self.auth_file,
             "push_auth_file": self.auth_file,
@@ -63,7 +63,7 @@ class Amazon:
             "ca_file": self.world.ca_file,
             "build_timeout": timedelta(seconds=60),
         }
-        return CondaSettings(**(told | changed))
+        return CondaSettings(**(conda_settings | changed))
 
     @asynccontextmanager
     async def engine(self, workspace: Path, **changed: Any) -> AsyncIterator[BuildahEngine]:
@@ -152,8 +152,8 @@ async def test_a_cache_without_a_login_is_left_alone(amazon: Amazon, tmp_path: P
     async with amazon.engine(tmp_path / "w") as engine:
         await engine.build(from_and_to(plain, plain, cache_repository=f"{ECR}/cache"), output)
 
-    [told] = [line for line in output if b"cannot be used" in line]
-    assert b"AWS does not take the credentials" in told
+    [warning] = [line for line in output if b"cannot be used" in line]
+    assert b"AWS does not take the credentials" in warning
     assert not amazon.world.requests
 
 
@@ -210,8 +210,8 @@ async def test_an_aws_that_does_not_answer_is_waited_for_no_longer_than_a_regist
     async with serving() as silent:
         silent.on("/", said(503, Retry_After="2"))
         hosts = amazon.hosts | {silent.authority}
-        told = {"aws_ecr_endpoint": f"{silent.url}/", "allowed_hosts": hosts, "answer_timeout": timedelta(seconds=1)}
-        async with amazon.engine(tmp_path / "w", **told) as engine:
+        options = {"aws_ecr_endpoint": f"{silent.url}/", "allowed_hosts": hosts, "answer_timeout": timedelta(seconds=1)}
+        async with amazon.engine(tmp_path / "w", **options) as engine:
             failure = await failure_of(engine, from_and_to(ECR, ECR))
 
     assert failure.reason is Reason.BASE_IMAGE

@@ -73,7 +73,7 @@ async def test_what_cannot_be_solved_is_explained(harness: CondaHarness) -> None
         await harness.engine.solving.solve(["tool"], address, "", parse_platform("linux/amd64"))
 
 
-async def test_a_channel_where_nobody_may_go_is_refused(opened: OpenHarness, tmp_path: Path) -> None:
+async def test_a_forbidden_channel_is_refused(opened: OpenHarness, tmp_path: Path) -> None:
     """The solver cannot be used to look into this machine's network or disk."""
     async with opened(tmp_path / "guarded", allowed_hosts=frozenset()) as harness:
         with pytest.raises(AddressForbidden):
@@ -150,7 +150,7 @@ async def test_a_layer_is_made_once(harness: CondaHarness, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"{", b"[]", b"not json"])
-async def test_a_channel_that_makes_no_sense_is_told_apart_from_ours(harness: CondaHarness, spoilt: bytes) -> None:
+async def test_a_malformed_channel_is_no_fault_of_the_server(harness: CondaHarness, spoilt: bytes) -> None:
     """It is the channel's trouble: no stack trace, and nothing of it is kept."""
     for name in ("noarch/repodata.json", "linux-64/repodata.json"):
         (harness.channel.folder / name).write_bytes(spoilt)

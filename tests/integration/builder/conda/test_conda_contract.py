@@ -54,13 +54,16 @@ class Direct:
     @asynccontextmanager
     async def open(self, workspace: Path, **settings: Any) -> AsyncIterator[CondaEngine]:
         known: dict[str, Any] = {"pull_auth_file": self.registry.auth_file, "push_auth_file": self.registry.auth_file}
-        told = CondaSettings(workspace=workspace, allowed_hosts=self._hosts, **(known | settings))
-        async with open_session(Policy(told.allowed_hosts)) as session, CondaEngine.open(told, session) as engine:
+        conda_settings = CondaSettings(workspace=workspace, allowed_hosts=self._hosts, **(known | settings))
+        async with (
+            open_session(Policy(conda_settings.allowed_hosts)) as session,
+            CondaEngine.open(conda_settings, session) as engine,
+        ):
             yield engine
 
     def builder(self, workspace: Path, recipe: Recipe) -> tuple[str, ...]:
-        told = (str(workspace), str(self.registry.auth_file), " ".join(self._hosts))
-        return (sys.executable, "-c", BUILDER, *told, msgspec.json.encode(recipe).decode())
+        options = (str(workspace), str(self.registry.auth_file), " ".join(self._hosts))
+        return (sys.executable, "-c", BUILDER, *options, msgspec.json.encode(recipe).decode())
 
     def good(self, said: str, made: str = "made:1") -> Recipe:
         """A lock file is logged, and stored in the image, with its comments."""

@@ -119,14 +119,14 @@ async def test_conda_reads_the_records(harness: CondaHarness, tmp_path: Path) ->
                 assert hashlib.sha256(tree[entry["_path"]][1]).hexdigest() == expected
 
 
-async def test_the_lock_is_told_and_kept_in_the_image(harness: CondaHarness, tmp_path: Path) -> None:
+async def test_the_lock_is_logged_and_stored_in_the_image(harness: CondaHarness, tmp_path: Path) -> None:
     """An explicit list with hashes between the marks of the log; in the image also as pixi has it."""
     await harness.build(*SPECS, to="lock:1")
-    told = harness.output.text.partition(">> CONDA_LOCK_START\n")[2].partition("\n<< CONDA_LOCK_END")[0]
-    assert told.splitlines()[:2] == ["# platform: linux-64", "@EXPLICIT"]
-    assert len([line for line in told.splitlines() if "#sha256:" in line]) == 4
+    logged_lock = harness.output.text.partition(">> CONDA_LOCK_START\n")[2].partition("\n<< CONDA_LOCK_END")[0]
+    assert logged_lock.splitlines()[:2] == ["# platform: linux-64", "@EXPLICIT"]
+    assert len([line for line in logged_lock.splitlines() if "#sha256:" in line]) == 4
     tree = harness.tree("lock:1")
-    assert tree["conda-meta/environment.lock"][1].decode().strip() == told
+    assert tree["conda-meta/environment.lock"][1].decode().strip() == logged_lock
     pixi = tmp_path / "pixi.lock"
     pixi.write_bytes(tree["conda-meta/pixi.lock"][1])
     locked = LockFile.from_path(pixi).default_environment()

@@ -139,7 +139,7 @@ class NothingPushed:
 class NoAssembly:
     """Nothing here is built for several platforms."""
 
-    async def make(self, wanted: Submission, told: object) -> Digest:
+    async def make(self, wanted: Submission, build_log: object) -> Digest:
         raise NotImplementedError
 
 

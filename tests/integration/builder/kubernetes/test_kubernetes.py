@@ -262,7 +262,7 @@ async def test_a_pod_that_does_not_begin_is_given_up(subject: Kubernetes, tmp_pa
     assert "ImagePullBackOff: Back-off pulling image" in str(failure)
 
 
-async def test_a_pod_that_the_kernel_killed_is_told(subject: Kubernetes, tmp_path: Path) -> None:
+async def test_a_pod_that_the_kernel_killed_is_reported(subject: Kubernetes, tmp_path: Path) -> None:
     """The pod has no termination message, but its status has the reason."""
     subject.cluster.broken.add("killed")
     async with subject.open(tmp_path) as engine:
@@ -281,7 +281,7 @@ async def test_a_build_moves_on_when_its_machine_is_emptied(subject: Kubernetes,
     assert len([made for made in subject.cluster.seen if made["kind"] == "Job"]) == 1
 
 
-async def test_a_pod_that_somebody_deletes_ends_the_build(subject: Kubernetes, tmp_path: Path) -> None:
+async def test_a_deleted_pod_ends_the_build(subject: Kubernetes, tmp_path: Path) -> None:
     """At once, in the cluster's words, and not when the time is over."""
     subject.cluster.broken.add("deleted")
     async with subject.open(tmp_path) as engine:
@@ -388,7 +388,7 @@ async def test_a_job_says_what_a_cluster_must_know(subject: Kubernetes, tmp_path
     async with subject.open(
         tmp_path, kubernetes_node_selector=("pool=builds",), kubernetes_cpu="2", build_memory=1 << 30
     ) as engine:
-        recipe = subject.good("told")
+        recipe = subject.good("built")
         await engine.build(recipe, Output())
     job, secret = subject.cluster.seen
     pod = job["spec"]["template"]["spec"]

@@ -171,7 +171,7 @@ async def test_keys_that_aws_does_not_take_make_no_job(site: Site) -> None:
     assert site.cluster.seen == []
 
 
-async def test_steps_in_pods_are_told_the_proxy_when_the_operator_wants_that(site: Site) -> None:
+async def test_steps_in_pods_receive_the_proxy_if_the_operator_sets_it(site: Site) -> None:
     """What a pod writes is kept by the cluster, too: there its password is masked already."""
     step = "env | grep -i proxy; wget -q -O - http://packages.example/; echo"
     proxy, output = site.amazon.world.proxy(), Output()

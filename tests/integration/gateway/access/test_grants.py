@@ -98,7 +98,7 @@ async def test_a_grant_is_read_from_redis_once(stored: Asked) -> None:
     assert stored.asked == [TOKEN]
 
 
-async def test_whoever_gave_a_grant_knows_it(stored: Asked) -> None:
+async def test_the_gateway_that_stored_a_grant_has_it_in_memory(stored: Asked) -> None:
     """The pull often follows at once, and to the same gateway."""
     grants = CachedGrants(stored)
     await grants.put(*asked())

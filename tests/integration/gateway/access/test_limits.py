@@ -49,7 +49,7 @@ async def test_when_there_are_fewer_than_wanted_these_are_given(buckets: Buckets
     assert (await buckets.take(Kind.PULL, ADA, DAILY, 5)).granted == 3
 
 
-async def test_everybody_has_a_bucket_for_each_kind(buckets: Buckets) -> None:
+async def test_each_client_has_a_bucket_for_each_kind(buckets: Buckets) -> None:
     """Also who is named like an address."""
     await buckets.take(Kind.BUILD, ADA, DAILY, 10)
     others = [(Kind.PULL, ADA), (Kind.BUILD, HERE), (Kind.BUILD, Client(HERE.address)), (Kind.BUILD, Client("", "ada"))]
@@ -169,7 +169,7 @@ async def test_a_redis_that_says_nothing_is_not_waited_for() -> None:
     assert DEADLINE * 0.9 < waited < DEADLINE + 10  # the server would be silent for ever
 
 
-async def test_a_redis_that_has_forgotten_the_script_is_told_again(redis: Redis) -> None:
+async def test_a_script_that_redis_has_lost_is_loaded_again(redis: Redis) -> None:
     """As after a restart; what was counted is kept."""
     buckets = RedisBuckets(redis)
     await buckets.take(Kind.BUILD, ADA, DAILY, 9)

@@ -85,7 +85,7 @@ class Away:
         return await self._builds.get(build_id)
 
 
-async def test_a_build_that_nobody_knows_has_failed(ends: BuildWaiter) -> None:
+async def test_an_unknown_build_has_failed(ends: BuildWaiter) -> None:
     """Its record has expired, and with it the hope that it ends."""
     with pytest.raises(BuildFailed, match="bd-0_1"):
         await ends.result("bd-0_1")

@@ -130,9 +130,9 @@ async def test_each_token_and_reference_has_its_own_answer(images: CachedImages)
     """Two tokens for one tag may see two images."""
     asked = [("a", "1"), ("a", "2"), ("b", "1")]
     for _ in range(2):
-        told = [(await images.manifest(make_grant(token), reference)).content.split() for token, reference in asked]
+        contents = [(await images.manifest(make_grant(token), reference)).content.split() for token, reference in asked]
 
-        assert told == [[token.encode(), reference.encode()] for token, reference in asked]
+        assert contents == [[token.encode(), reference.encode()] for token, reference in asked]
 
 
 async def test_the_memory_is_bounded_by_bytes(remote: Remote, images: CachedImages) -> None:

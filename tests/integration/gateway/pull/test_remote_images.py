@@ -112,7 +112,7 @@ async def test_all_platforms_of_a_grant_reach_the_other_side(registry: FakeRegis
     assert not made & {amd64.digest, arm64.digest}
 
 
-def test_a_gateway_that_tells_one_platform_is_understood() -> None:
+def test_a_message_with_one_platform_is_understood() -> None:
     """While services are renewed one after the other, the old ones speak as they did."""
     message = pb.Pull(token="t", image=UBUNTU, platform="linux/arm64", expires=1)
 
@@ -161,9 +161,9 @@ async def test_referrers_come_as_the_registry_has_them(registry: FakeRegistry, i
     base = registry.push(UBUNTU)
     signature = registry.refer(base, "signature")
 
-    told = Document(OCI_INDEX, await images.referrers(make_grant(), base.digest))
+    referrers_index = Document(OCI_INDEX, await images.referrers(make_grant(), base.digest))
 
-    assert [each.digest for each in told.manifests] == [signature.digest]
+    assert [each.digest for each in referrers_index.manifests] == [signature.digest]
     assert await images.manifest(make_grant(), signature.digest) == signature.manifest
 
 

@@ -50,7 +50,7 @@ OURS = {"content-type", "content-length", "docker-distribution-api-version", "se
 
 good = said(body=MANIFEST, content_type=OCI_MANIFEST)
 
-TOLD = {
+RESPONSES = {
     "closed before headers": (502, "UNKNOWN", None),
     "reset before headers": (502, "UNKNOWN", None),
     "silent": (504, "UNKNOWN", None),
@@ -118,14 +118,14 @@ async def script() -> AsyncIterator[Script]:
         yield script
 
 
-@pytest.mark.parametrize("name", TOLD)
-async def test_trouble_upstream_is_told_as_registries_tell_it(redis: Redis, name: str) -> None:
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_errors_of_upstreams_have_the_format_of_registries(redis: Redis, name: str) -> None:
     """With the status and the code that clients know, when to come back, and nothing of the upstream's own."""
     [fault] = [fault for fault in FAULTS if fault.name == name]
     async with raw(fault.does) as authority, opened(redis, fault.reach) as door:
         answer = await door.pull(authority)
 
-    assert (answer.status, answer.json["errors"][0]["code"], answer.headers.get("retry-after")) == TOLD[name]
+    assert (answer.status, answer.json["errors"][0]["code"], answer.headers.get("retry-after")) == RESPONSES[name]
     assert answer.headers["content-type"] == "application/json"
     assert not OURS.symmetric_difference(answer.headers) - {"retry-after"}
     assert SECRET not in answer.body

@@ -115,7 +115,7 @@ async def test_clients_are_redirected_to_public_names(new_port: NewPort, client:
             assert (response.status, response.headers["Location"]) == (307, "https://public.example/x")
 
 
-async def test_a_head_tells_the_same_and_costs_nothing(port: Port, client: aiohttp.ClientSession) -> None:
+async def test_a_head_has_the_same_headers_and_costs_nothing(port: Port, client: aiohttp.ClientSession) -> None:
     """The link says it all."""
     async with client.head(port.url_of(port.link())) as response:
         assert response.status == 200
@@ -248,9 +248,9 @@ async def test_an_error_before_the_first_byte_has_an_oci_body(
 ) -> None:
     """The response has the OCI error format, which clients parse."""
     async with client.get(port.url_of(link)) as response:
-        told = (await response.json())["errors"][0]
+        error = (await response.json())["errors"][0]
 
-    assert (response.status, told["code"], bool(told["message"])) == (status, code, True)
+    assert (response.status, error["code"], bool(error["message"])) == (status, code, True)
 
 
 @pytest.mark.parametrize(

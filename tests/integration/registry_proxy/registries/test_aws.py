@@ -234,7 +234,7 @@ async def test_other_credentials_stay_what_they_are(
         (said(200, bytes(1 << 20)), UpstreamFailed),
     ],
 )
-async def test_an_aws_in_trouble_is_told_apart_and_not_quoted(
+async def test_errors_of_aws_are_distinguished_and_not_quoted(
     other: Script, aws: Aws, session: aiohttp.ClientSession, answer: Answer, error: type[SwellError]
 ) -> None:
     """Wrong keys, too many requests and an outage have different cures."""

@@ -71,7 +71,7 @@ async def test_each_fault_gives_its_error_in_time(fault: Fault) -> None:
     assert time.monotonic() - started < PATIENCE
 
 
-async def test_a_port_where_nobody_listens() -> None:
+async def test_the_error_of_a_closed_port() -> None:
     """Asked three times: it may be a registry that is starting again."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -141,6 +141,6 @@ async def test_no_secret_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SwellError):
             await upstream.fetch_config(image(script.authority), Descriptor(digest=DIGEST, size=100))
 
-    told = capsys.readouterr()
-    assert "upstream request retried" in told.out
-    assert "secret" not in told.out + told.err
+    output = capsys.readouterr()
+    assert "upstream request retried" in output.out
+    assert "secret" not in output.out + output.err

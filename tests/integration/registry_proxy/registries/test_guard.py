@@ -246,7 +246,7 @@ async def test_a_body_that_breaks_off_is_the_upstreams_failure(script: Script, s
             await read(response, 100)
 
 
-async def test_a_port_where_nobody_is_says_so(session: aiohttp.ClientSession) -> None:
+async def test_a_closed_port_is_named(session: aiohttp.ClientSession) -> None:
     """The message names the host, and nothing of our inside."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -94,8 +94,10 @@ def check(registry: OddRegistry, row: Row, error: SwellError | None) -> None:
     else:
         assert error is None, f"{row.name}: {error!r}"
     secrets = (TOKEN, "Basic")
-    told = [seen for seen in registry.seen if seen[0] == "elsewhere" and any(each in str(seen[3]) for each in secrets)]
-    assert not [seen for seen in told if not seen[2].startswith("/token")], "credentials went to another origin"
+    leaked = [
+        seen for seen in registry.seen if seen[0] == "elsewhere" and any(each in str(seen[3]) for each in secrets)
+    ]
+    assert not [seen for seen in leaked if not seen[2].startswith("/token")], "credentials went to another origin"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -33,7 +33,7 @@ def wanting_a_password(request: web.Request) -> web.StreamResponse:
     return said(401, WWW_Authenticate="Basic realm=r")(request)  # type: ignore[return-value]
 
 
-async def test_a_private_image_is_not_read_for_anybody(script: Script, session: aiohttp.ClientSession) -> None:
+async def test_a_private_image_is_not_read_for_all_clients(script: Script, session: aiohttp.ClientSession) -> None:
     """The operator's password is not even sent."""
     script.on(PATH, wanting_a_password)
 
@@ -56,7 +56,7 @@ async def test_a_principal_that_opens_it_reads_it(
     assert script.asked(PATH)[-1] == ME.basic
 
 
-async def test_a_shared_registry_is_read_for_anybody(script: Script, session: aiohttp.ClientSession) -> None:
+async def test_a_shared_registry_is_read_for_all_clients(script: Script, session: aiohttp.ClientSession) -> None:
     """The operator has said so."""
     script.on(PATH, wanting_a_password)
 
@@ -65,7 +65,7 @@ async def test_a_shared_registry_is_read_for_anybody(script: Script, session: ai
     assert script.asked(PATH)[-1] == ME.basic
 
 
-async def test_builds_in_a_shared_registry_are_not_read_for_anybody(
+async def test_builds_in_a_shared_registry_are_not_read_for_all_clients(
     script: Script, session: aiohttp.ClientSession
 ) -> None:
     """The embedded registry holds both bases and what was built of private ones."""

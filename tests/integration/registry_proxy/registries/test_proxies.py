@@ -142,7 +142,7 @@ async def test_a_proxy_opens_to_no_user(proxy: Proxy) -> None:
     assert not proxy.asked
 
 
-async def test_an_allowed_host_is_asked_of_the_proxy_whatever_it_looks_like(proxy: Proxy) -> None:
+async def test_an_allowed_host_of_any_form_is_asked_of_the_proxy(proxy: Proxy) -> None:
     """The operator wrote it down; `no_proxy` would send us there directly."""
     async with open_session(Policy(frozenset({"registry"})), Reach(http_proxy=proxy.url)) as session:
         assert await got(session, URL("http://registry/v2/")) == b"here"

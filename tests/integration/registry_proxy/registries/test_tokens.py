@@ -109,8 +109,8 @@ async def test_an_identity_token_is_sent_to_the_realm_and_nowhere_else(
     with pytest.raises(SwellError):
         await RegistryUpstream(session, keys).acting_for(OPERATOR).fetch_manifest(tool(script))
 
-    told = {"grant_type": "refresh_token", "client_id": "swell", "refresh_token": "refresh me"}
-    assert asked == [{"service": "reg", "scope": "repository:team/tool:pull"} | told]
+    refresh_fields = {"grant_type": "refresh_token", "client_id": "swell", "refresh_token": "refresh me"}
+    assert asked == [{"service": "reg", "scope": "repository:team/tool:pull"} | refresh_fields]
     assert script.asked("/token") == [None, None]
     assert not other.seen
 
@@ -140,7 +140,7 @@ async def test_an_expired_token_is_not_shown(script: Script, upstream: RegistryU
     assert len(script.asked("/token")) == 2
 
 
-async def test_a_token_is_renewed_before_it_ends_and_nobody_waits(
+async def test_a_token_is_renewed_before_it_ends_and_no_pull_waits(
     script: Script, upstream: RegistryUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the last quarter of its life the next one is fetched beside the work; one for all who pull meanwhile."""
@@ -253,7 +253,7 @@ async def test_a_realm_that_makes_no_sense_gets_no_credentials(
         (said(body=bytes(2 << 20)), UpstreamFailed),
     ],
 )
-async def test_a_token_service_in_trouble_is_told_apart(
+async def test_errors_of_a_token_service_are_distinguished(
     script: Script, upstream: RegistryUpstream, answer: Answer, error: type[SwellError]
 ) -> None:
     """Refusal, too many requests and nonsense have different cures."""

@@ -70,7 +70,7 @@ async def test_a_manifest_comes_with_its_bytes_and_type(script: Script, upstream
         (broken_off(b"secret", 100), UpstreamFailed, "broke off"),
     ],
 )
-async def test_a_registry_in_trouble_is_told_apart_and_not_quoted(
+async def test_errors_of_a_registry_are_distinguished_and_not_quoted(
     script: Script, upstream: RegistryUpstream, answer: Answer, error: type[SwellError], message: str
 ) -> None:
     """What it wrote may hold anything; its challenge would make our client ask our users for passwords."""
@@ -151,7 +151,7 @@ async def test_a_manifest_by_digest_has_that_digest(script: Script, upstream: Re
         await upstream.fetch_manifest(tool(script, f"@{wrong}"))
 
 
-async def test_a_digest_is_told_without_reading_the_manifest(script: Script, upstream: RegistryUpstream) -> None:
+async def test_a_digest_is_returned_without_reading_the_manifest(script: Script, upstream: RegistryUpstream) -> None:
     """A HEAD costs nothing of Docker Hub's pull limit."""
     script.on(PATH, good)
 

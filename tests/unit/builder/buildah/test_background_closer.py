@@ -27,7 +27,7 @@ class Doors:
             self.closed.append(name)
 
 
-async def test_nobody_waits_for_a_door_to_close_but_the_end_does() -> None:
+async def test_only_the_end_waits_for_a_background_close() -> None:
     """A build returns its result before its files are removed; a service removes them before it stops."""
     doors = Doors()
     async with BackgroundCloser.open() as closing:
@@ -38,7 +38,7 @@ async def test_nobody_waits_for_a_door_to_close_but_the_end_does() -> None:
     assert doors.closed == ["a"]
 
 
-async def test_what_fails_in_the_block_is_told_and_what_fails_behind_it_is_not() -> None:
+async def test_an_error_in_the_block_is_raised_and_an_error_after_it_is_not() -> None:
     """The result of a build does not depend on what is cleaned up after it."""
 
     @asynccontextmanager

@@ -64,7 +64,7 @@ def test_a_crash_is_the_engines() -> None:
     assert diagnose(1, [b"error: rpc error: EOF, not found"], crashed=True).reason is Reason.ENGINE
 
 
-def test_the_registrys_own_words_are_told() -> None:
+def test_the_registrys_own_words_are_in_the_error() -> None:
     """buildkitd only knows that the gateway refused."""
     failure = diagnose(1, [b"error: failed to solve: failed to push x: 502"], refused_push="r.org answers 403")
     assert "r.org answers 403" in str(failure)

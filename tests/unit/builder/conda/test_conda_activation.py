@@ -11,8 +11,8 @@ from builder.conda.model.package import Malformed
 
 def test_variables_come_in_the_order_of_their_right() -> None:
     """The base image's, conda's over them, and over those the packages'."""
-    told = environment(["PATH=/base", "A=1", "CONDA_PREFIX=/x"], {"A": "2"}, scripts=False)
-    assert told == [
+    variables = environment(["PATH=/base", "A=1", "CONDA_PREFIX=/x"], {"A": "2"}, scripts=False)
+    assert variables == [
         "PATH=/opt/conda/bin:/base",
         "A=2",
         "CONDA_PREFIX=/opt/conda",
@@ -26,7 +26,7 @@ def test_a_base_without_a_path_gets_the_usual_one() -> None:
     assert environment([], {}, scripts=False)[0].startswith("PATH=/opt/conda/bin:/usr/local/sbin:")
 
 
-def test_bash_is_told_only_where_there_are_scripts_and_no_other_use() -> None:
+def test_bash_env_is_set_only_if_there_are_scripts_and_no_other_value() -> None:
     """What the base image had in mind comes first."""
     assert "BASH_ENV=/opt/conda/etc/conda/activate.bash" in environment([], {}, scripts=True)
     assert "BASH_ENV=/own" in environment(["BASH_ENV=/own"], {}, scripts=True)

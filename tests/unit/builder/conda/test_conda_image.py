@@ -51,13 +51,13 @@ def test_a_frozen_config_comes_over_the_rest() -> None:
     }
 
 
-def test_the_history_tells_of_every_layer() -> None:
+def test_the_history_has_every_layer() -> None:
     """Else tools that walk both would print the wrong ones."""
     made = make_image("base", layers=2)
     history = [{"created_by": "one"}, {"created_by": "ENV", "empty_layer": True}]
     image = on_top(Image(made.manifest, made.config.changed(history=history)), [ADDED], [])
-    told = [entry["created_by"] for entry in image.config.fields["history"]]
-    assert told == [
+    commands = [entry["created_by"] for entry in image.config.fields["history"]]
+    assert commands == [
         "one",
         "ENV",
         f"conda/direct:v1: base layer {made.layers[1].digest}",

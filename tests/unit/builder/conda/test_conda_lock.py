@@ -42,15 +42,20 @@ def test_a_line_that_cannot_be_checked_is_refused(line: str, message: str) -> No
 
 def test_channels_are_found_by_name_or_address() -> None:
     """A channel that only a package names comes last; `nodefaults` removes the default channel."""
-    wish = parse_request(
+    requested_packages = parse_request(
         ["a", "bioconda::b=1", "https://x.example.org/c/::d", "numpy[build=py3*]"],
         ["forge", "nodefaults", "https://y.example.org/z/"],
         NAMES,
         "linux-64",
     )
     named = (f"{NAMES}/forge", "https://y.example.org/z", f"{NAMES}/bioconda", "https://x.example.org/c")
-    assert wish.channels == named
-    assert wish.specs == ("a", f"{NAMES}/bioconda::b 1.*", "https://x.example.org/c::d", 'numpy[build="py3*"]')
+    assert requested_packages.channels == named
+    assert requested_packages.specs == (
+        "a",
+        f"{NAMES}/bioconda::b 1.*",
+        "https://x.example.org/c::d",
+        'numpy[build="py3*"]',
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,13 +109,13 @@ def test_what_is_no_channel_is_refused(channel: str, message: str) -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_a_package_by_address_is_no_wish() -> None:
+def test_a_package_by_address_is_refused() -> None:
     """Its metadata would come from no channel."""
     with pytest.raises(BadRequest, match="must be named, not given by URL"):
         parse_request(["https://x.example.org/a-1-0.conda"], ["forge"], NAMES, "linux-64")
 
 
-def test_a_wish_needs_a_channel() -> None:
+def test_a_request_needs_a_channel() -> None:
     """There is no default: whose packages they are is the user's choice."""
     with pytest.raises(BadRequest, match="channels is empty"):
         parse_request(["a"], [], NAMES, "linux-64")

@@ -93,7 +93,7 @@ def test_scripts_that_must_run_are_seen() -> None:
     assert not read_package(info({"_path": "bin/.other-post-link.sh"}, {"_path": "bin/tool"})).runs_at_install
 
 
-def test_a_python_tells_where_its_packages_are() -> None:
+def test_a_python_package_has_the_path_of_its_packages() -> None:
     """The version in two parts, unless the package says otherwise."""
     assert read_package(info(name="python", version="3.12.1")).python == PYTHON
     free = read_package(

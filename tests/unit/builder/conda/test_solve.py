@@ -75,7 +75,7 @@ async def test_only_so_many_are_solved_and_wait(slow: Slow, solving: Environment
     assert slow.most_at_work == AT_ONCE
 
 
-async def test_nobody_waits_for_ever(slow: Slow) -> None:
+async def test_a_solve_that_takes_too_long_is_unavailable(slow: Slow) -> None:
     """Who asks hears that it takes too long, and that it is worth asking again."""
     with pytest.raises(Unavailable, match="takes too long") as refused:
         await EnvironmentSolver(slow, NAMES, timedelta(milliseconds=10)).solve(["tool"], ["forge"], "", AMD64)

@@ -66,7 +66,7 @@ async def test_other_credentials_are_refused(accounts: Accounts, authorization: 
         await accounts.require(authorization)
 
 
-async def test_without_accounts_nobody_passes() -> None:
+async def test_without_accounts_no_client_passes() -> None:
     """An operator who has made no file has opened nothing."""
     with pytest.raises(AccountRequired):
         await Accounts(parse_accounts(b"")).require(basic("anna", ANNA))

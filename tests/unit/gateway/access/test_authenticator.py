@@ -58,12 +58,12 @@ async def test_a_known_token_identifies_its_user(
 
 
 @pytest.mark.parametrize("token", [None, ""])
-async def test_who_brings_no_token_is_nobody(open_door: Authenticator, token: str | None) -> None:
+async def test_a_client_without_a_token_is_anonymous(open_door: Authenticator, token: str | None) -> None:
     """An endpoint alone says nothing."""
     assert (await open_door.authenticate(token, ENDPOINT)).is_anonymous
 
 
-async def test_a_token_that_nobody_has_is_refused(open_door: Authenticator) -> None:
+async def test_an_unknown_token_is_refused(open_door: Authenticator) -> None:
     """Who mistyped it must not end up with the small limits of the anonymous; a good header does not help."""
     with pytest.raises(Unauthorized):
         await open_door.authenticate("swell_another", bearer=KEY)
@@ -86,7 +86,9 @@ async def test_a_header_that_we_do_not_know_is_not_for_us(open_door: Authenticat
 
 
 @pytest.mark.parametrize("bearer_", [None, "a proxy's"])
-async def test_nobody_is_let_in_where_only_the_known_may_ask(closed_door: Authenticator, bearer_: str | None) -> None:
+async def test_anonymous_clients_are_refused_if_accounts_are_required(
+    closed_door: Authenticator, bearer_: str | None
+) -> None:
     """401, with the header that RFC 9110 wants: Java's client breaks without it."""
     with pytest.raises(Unauthorized, match="no anonymous requests") as refused:
         await closed_door.authenticate(None, bearer=bearer_)
@@ -292,7 +294,7 @@ async def test_a_caller_is_who_asks_and_from_where(open_door: Authenticator) -> 
     assert await callers.identify(scope("203.0.113.9"), "", ENDPOINT) == Caller(ANONYMOUS, "203.0.113.9")
 
 
-def test_an_identity_of_nobody_is_small() -> None:
+def test_an_anonymous_identity_is_small() -> None:
     """It is kept with every request."""
     assert msgspec.json.encode(ANONYMOUS) == b"{}"
 

@@ -88,7 +88,7 @@ async def test_who_guesses_is_made_to_wait(door: Door, clock: Clock, kind: str) 
     assert [(await door.ask(token(number), kind=kind))[0] for number in (4, 5)] == [404, 429]
 
 
-async def test_nobody_else_notices(door: Door) -> None:
+async def test_other_clients_are_not_affected(door: Door) -> None:
     """Other addresses go on, and so does what is known of here."""
     for number in range(4):
         await door.ask(token(number))
@@ -113,7 +113,7 @@ async def test_what_is_no_token_at_all_costs_nothing(door: Door) -> None:
     assert await door.ask(GOOD) == (200, None)
 
 
-async def test_without_a_limit_everybody_may_guess(clock: Clock) -> None:
+async def test_without_a_limit_all_clients_may_guess(clock: Clock) -> None:
     """The operator may have one in front of us."""
     door = Door(clock, quota=None)
 

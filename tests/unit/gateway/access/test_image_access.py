@@ -28,7 +28,7 @@ from tests.unit.gateway.doubles import (
 from tests.unit.gateway.submit.recipes.test_packages import encoded
 
 REPOSITORIES = Repositories(build="r.example/swell/build", cache="r.example/swell/cache")
-ANYBODY, INSIDER = Caller(ANONYMOUS, "203.0.113.9"), Caller(ANONYMOUS, "203.0.113.10", OPERATOR, OPERATOR)
+ANONYMOUS_CALLER, INSIDER = Caller(ANONYMOUS, "203.0.113.9"), Caller(ANONYMOUS, "203.0.113.10", OPERATOR, OPERATOR)
 PRIVATE, OPEN = "quay.io/private/base:1", "quay.io/open/base:1"
 
 
@@ -138,20 +138,20 @@ async def test_no_cached_result_is_given_without_access_to_every_base(
     wanted = validate(recipe(text), REPOSITORIES)
     started = await starter.start(wanted, [], INSIDER)
     with pytest.raises(BadRequest):  # joining the build that runs
-        await starter.start(wanted, [], ANYBODY)
+        await starter.start(wanted, [], ANONYMOUS_CALLER)
     built.push(str(started.image))
     starter = starting_with(ImageAccess(REPOSITORIES, Guarded(), MemoryBuilds()), MemoryBuilds(), built)
 
     with pytest.raises(BadRequest):
-        await starter.start(wanted, [], ANYBODY)
+        await starter.start(wanted, [], ANONYMOUS_CALLER)
     with pytest.raises(BadRequest):
-        await starter.start(structs.replace(wanted, dry_run=True), [], ANYBODY)
+        await starter.start(structs.replace(wanted, dry_run=True), [], ANONYMOUS_CALLER)
 
 
 async def test_an_open_base_is_no_obstacle(starter: BuildStarter, built: MemoryRegistry) -> None:
     """The same recipe of two strangers is one build."""
     wanted = validate(recipe(f"FROM {OPEN}\n"), REPOSITORIES)
-    first = await starter.start(wanted, [], ANYBODY)
+    first = await starter.start(wanted, [], ANONYMOUS_CALLER)
 
     joined = await starter.start(wanted, [], Caller(ANONYMOUS, "198.51.100.1"))
 
@@ -163,14 +163,14 @@ async def test_a_base_that_may_not_be_read_is_refused_before_a_build(
 ) -> None:
     """It would fail, and meanwhile others who may read it would join it."""
     with pytest.raises(BadRequest, match="operator-pull"):
-        await starter.start(validate(recipe(f"FROM {PRIVATE}\n"), REPOSITORIES), [], ANYBODY)
+        await starter.start(validate(recipe(f"FROM {PRIVATE}\n"), REPOSITORIES), [], ANONYMOUS_CALLER)
 
     assert await builds.waiting() == []
 
 
 async def test_a_base_that_does_not_exist_is_the_builders_to_report(starter: BuildStarter) -> None:
     """As in Wave: the log says so."""
-    found = await starter.start(validate(recipe("FROM quay.io/missing/base\n"), REPOSITORIES), [], ANYBODY)
+    found = await starter.start(validate(recipe("FROM quay.io/missing/base\n"), REPOSITORIES), [], ANONYMOUS_CALLER)
 
     assert found.cached is False
 
@@ -181,8 +181,8 @@ async def test_an_unavailable_registry_does_not_stop_a_public_build_or_those_who
     """The build reads only public images, so its result is for every client."""
     registry.trouble = UpstreamFailed("away")
     request = validate(recipe(f"FROM {OPEN}\n"), REPOSITORIES)
-    first = await starter.start(request, [], ANYBODY)
-    second = await starter.start(request, [], ANYBODY)
+    first = await starter.start(request, [], ANONYMOUS_CALLER)
+    second = await starter.start(request, [], ANONYMOUS_CALLER)
 
     assert first.cached is second.cached is False
     assert first.build_id == second.build_id
@@ -197,7 +197,7 @@ async def test_while_a_registry_is_unavailable_no_client_joins_a_build_that_may_
     registry.trouble = UpstreamFailed("away")
 
     with pytest.raises(UpstreamFailed):
-        await starter.start(request, [], ANYBODY)
+        await starter.start(request, [], ANONYMOUS_CALLER)
 
 
 async def test_who_may_read_more_does_not_join_a_build_that_will_fail(
@@ -206,7 +206,7 @@ async def test_who_may_read_more_does_not_join_a_build_that_will_fail(
     """A stranger could keep others from a private base's image by asking for it first."""
     wanted = validate(recipe(f"FROM {PRIVATE}\n"), REPOSITORIES)
     registry.trouble = UpstreamFailed("away")
-    await starter.start(wanted, [], ANYBODY)
+    await starter.start(wanted, [], ANONYMOUS_CALLER)
     registry.trouble = None
 
     with pytest.raises(Unavailable, match="try again"):

@@ -121,7 +121,7 @@ REFUSED: list[tuple[Actor, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("actor", "fields"), REFUSED)
-async def test_nobody_gives_a_key_more_than_the_request_may_do(
+async def test_a_key_has_no_more_rights_than_its_request(
     issuer: KeyIssuer, stored: MemoryKeys, actor: Actor, fields: dict[str, Any]
 ) -> None:
     """A leaked, limited key must not become an unlimited one."""

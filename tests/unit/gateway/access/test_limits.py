@@ -134,7 +134,7 @@ async def test_a_build_that_was_not_queued_can_be_given_back(limits: Limits) -> 
     await limits.take_build("", HERE)
 
 
-async def test_most_pulls_ask_nobody(limits: Limits, buckets: MemoryBuckets) -> None:
+async def test_most_pulls_make_no_call_to_the_store(limits: Limits, buckets: MemoryBuckets) -> None:
     """Permits come in blocks of a twentieth."""
     assert await pulls(limits, "ada") == 100
 
@@ -148,7 +148,7 @@ async def test_pulls_at_the_same_time_ask_once(limits: Limits, buckets: MemoryBu
     assert buckets.questions == 1
 
 
-async def test_who_is_over_asks_nobody_until_there_is_a_permit(
+async def test_a_client_over_its_limit_makes_no_call_until_there_is_a_permit(
     limits: Limits, buckets: MemoryBuckets, clock: Clock
 ) -> None:
     """A client that does not listen costs no more than one that does."""

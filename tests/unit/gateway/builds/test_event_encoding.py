@@ -101,11 +101,11 @@ def test_what_follows_needs_no_word() -> None:
     assert encode_gap(Position(1, 4), Lines(1, 3, b"a\nb\nc\n")) == b""
 
 
-def test_another_attempt_and_missing_lines_are_told() -> None:
+def test_another_attempt_and_missing_lines_are_events() -> None:
     """A page can then say so, instead of showing two builds as one."""
-    told = parse(encode_gap(Position(1, 500), Lines(2, 4, b"d\n")))
+    gap_events = parse(encode_gap(Position(1, 500), Lines(2, 4, b"d\n")))
 
-    assert [(event.name, event.data) for event in told] == [
+    assert [(event.name, event.data) for event in gap_events] == [
         ("restart", '{"attempt":2}'),
         ("gap", '{"attempt":2,"from":1,"to":3}'),
     ]

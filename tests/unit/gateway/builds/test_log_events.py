@@ -60,9 +60,9 @@ async def log_events(builds: MemoryBuilds, feeds: MemoryFeeds, logs: KeptLogs) -
 
 
 async def watch(log_events: LogEvents, after: Position = Position()) -> list[Event]:  # noqa: B008
-    told = await log_events.stream(BUILD, after)
-    assert told is not None
-    return parse(b"".join([piece async for piece in told]))
+    stream = await log_events.stream(BUILD, after)
+    assert stream is not None
+    return parse(b"".join([piece async for piece in stream]))
 
 
 def shown(events: list[Event]) -> list[tuple[str, str]]:
@@ -83,10 +83,10 @@ async def test_lines_come_in_order_and_then_the_end(log_events: LogEvents, feeds
 async def test_a_quiet_build_says_that_it_goes_on(log_events: LogEvents, feeds: MemoryFeeds) -> None:
     """Proxies cut connections on which nothing moves."""
     feeds.lines_of[BUILD] = [None]
-    told = await log_events.stream(BUILD, Position())
-    assert told is not None
+    stream = await log_events.stream(BUILD, Position())
+    assert stream is not None
 
-    assert HEARTBEAT in [piece async for piece in told]
+    assert HEARTBEAT in [piece async for piece in stream]
 
 
 async def test_lines_that_were_not_streamed_come_from_the_kept_log(
@@ -108,7 +108,7 @@ async def test_a_disconnected_client_gets_no_end(log_events: LogEvents, feeds: M
 
 
 @pytest.mark.parametrize("known", [0, 1, 2, 3])
-async def test_an_ended_build_is_told_from_its_kept_log(
+async def test_an_ended_build_is_streamed_from_its_stored_log(
     log_events: LogEvents, builds: MemoryBuilds, logs: KeptLogs, known: int
 ) -> None:
     """Under the same ids, so that a client that was away goes on."""
@@ -120,7 +120,7 @@ async def test_an_ended_build_is_told_from_its_kept_log(
     assert [event.id for event in events] == [*(f"1-{number}" for number in range(known + 1, 4)), "1-end"]
 
 
-async def test_a_watcher_of_an_attempt_that_died_is_told_the_whole_next_one(
+async def test_a_watcher_of_a_crashed_attempt_receives_the_whole_next_one(
     log_events: LogEvents, builds: MemoryBuilds, logs: KeptLogs
 ) -> None:
     """Its lines count from one again, and the stream says so."""

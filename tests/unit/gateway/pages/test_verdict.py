@@ -36,24 +36,24 @@ def record(**fields: object) -> ScanRecord:
 )
 def test_the_verdict_is_in_words(fields: dict[str, object], tone: str, words: str) -> None:
     """A scan that found no packages is not a good result."""
-    told = judgement(record(**fields))
-    assert told.tone == tone and words in told.title
+    verdict = judgement(record(**fields))
+    assert verdict.tone == tone and words in verdict.title
 
 
 @pytest.mark.parametrize("problem", [*ScanProblem, "a problem of a newer version"])
 def test_a_failed_scan_knows_nothing(problem: str) -> None:
     """Each problem is explained, and none of them looks like a clean image."""
-    told = judgement(record(status="FAILED", problem=problem, packages=None))
-    assert told.tone == "bad" and told.text.endswith(".")
+    verdict = judgement(record(status="FAILED", problem=problem, packages=None))
+    assert verdict.tone == "bad" and verdict.text.endswith(".")
 
 
 def test_fixable_findings_are_first() -> None:
     """They are those that a user can do something about; the number of them is in the verdict."""
     found = (finding("A", "CRITICAL"), finding("B", "LOW", "2"), finding("C", "HIGH", "3"))
-    told = record(vulnerabilities=found, counts={"CRITICAL": 1, "HIGH": 1, "LOW": 1})
+    scan_record = record(vulnerabilities=found, counts={"CRITICAL": 1, "HIGH": 1, "LOW": 1})
 
-    assert [each.id for each in ordered(told)] == ["C", "B", "A"]
-    assert judgement(told).text == "1 critical, 1 high, 1 low in 9 packages; newer versions fix 2 of them."
+    assert [each.id for each in ordered(scan_record)] == ["C", "B", "A"]
+    assert judgement(scan_record).text == "1 critical, 1 high, 1 low in 9 packages; newer versions fix 2 of them."
 
 
 def test_the_bar_is_full() -> None:

@@ -152,7 +152,7 @@ async def test_a_server_that_is_closed_to_strangers_serves_them_no_more(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("condition", ['"{}"', 'W/"{}"', '"sha256:0", W/"{}"', "*"])
-async def test_whoever_has_a_manifest_is_not_sent_it_again(
+async def test_a_client_that_has_a_manifest_receives_no_content(
     client: Client, images: MemoryImages, pull_counter: Tally, method: str, condition: str
 ) -> None:
     """Caches ask so; nothing was pulled, so nothing is counted as a pull."""
@@ -193,7 +193,7 @@ async def test_a_manifest_has_a_known_type_or_none(
     assert (answer.status, answer.headers["content-type"]) == (200, served)
 
 
-async def test_a_blob_is_octets_whatever_its_manifest_calls_it(
+async def test_a_blob_is_octets_for_any_media_type_of_its_manifest(
     client: Client, images: MemoryImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The media type of a layer is its author's word."""
@@ -289,7 +289,7 @@ async def test_every_error_has_a_code_of_the_specification(
         st.sampled_from(["if_none_match", "accept", "range"]), st.text(st.characters(codec="latin-1"))
     ),
 )
-async def test_whatever_is_sent_is_no_failure_of_ours(
+async def test_no_request_causes_an_internal_error(
     client: Client, path: str, method: str, headers: dict[str, str]
 ) -> None:
     """A registry's answer, or a registry's refusal; and HEAD says what GET says."""
@@ -370,7 +370,7 @@ async def test_a_token_that_is_taken_away_while_its_build_runs_opens_nothing(
     assert (await client.ask(f"{UBUNTU}/manifests/22.04")).status == 404
 
 
-async def test_an_error_that_nobody_foresaw_tells_no_story(client: Client, images: MemoryImages) -> None:
+async def test_an_unexpected_error_shows_no_details(client: Client, images: MemoryImages) -> None:
     """The story is for the log; the client gets a code and a status."""
     images.document = None  # type: ignore[assignment]
 
