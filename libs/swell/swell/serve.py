@@ -14,6 +14,7 @@ import uvloop
 from swell import codecs, log, settings, settings_report
 from swell.concurrency.drain import Drain
 from swell.errors import SwellError
+from swell.memory import return_freed
 
 CHECK = "--check-settings"
 LAST_SECONDS = 3.0
@@ -72,6 +73,7 @@ def run_service(
         return
     log.configure(service, getattr(configured, "log_level", "INFO"), getattr(configured, "log_format", log.Format.JSON))
     codecs.prepare()
+    return_freed()
     drain = Drain(getattr(configured, "drain", timedelta(0)))
     has_failed = False
     try:
