@@ -45,6 +45,21 @@ class Site:
         """How many manifests each worker has served."""
         return [await self._pulls(self._operator + number * OPERATOR_PORTS) for number in range(WORKERS)]
 
+    async def until_ready(self) -> None:
+        """Wait until every worker serves: the first one answers at the shared port already."""
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+            for number in range(WORKERS):
+                url = f"http://127.0.0.1:{self._operator + number * OPERATOR_PORTS}/ready"
+                while not await self._is_ready(session, url):  # noqa: ASYNC110  (a port sends no event)
+                    await asyncio.sleep(0.05)
+
+    async def _is_ready(self, session: aiohttp.ClientSession, url: str) -> bool:
+        try:
+            async with session.get(url) as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
     async def _pulls(self, port: int) -> float:
         async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
             families = text_string_to_metric_families(await response.text())
@@ -59,7 +74,9 @@ async def site(stack: Stack, tmp_path: Path) -> AsyncIterator[Site]:
     settings = {"GATEWAY_WORKERS": str(WORKERS), "OPERATOR_LISTEN": f"127.0.0.1:{operator}"}
     url, program = gateway_beside(stack, "workers", ACCOUNTS_FILE=str(tmp_path / "accounts"), **settings)
     async with running(program, tmp_path) as child:
-        yield Site(url, operator, child)
+        site = Site(url, operator, child)
+        await site.until_ready()
+        yield site
 
 
 def children(pid: int) -> list[int]:
