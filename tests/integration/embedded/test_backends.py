@@ -227,10 +227,10 @@ async def test_stacks_with_equal_ports_in_two_network_namespaces_do_not_share_da
 
 @asynccontextmanager
 async def isolated_store(home: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `isolated_store.py` in a network namespace that has only loopback."""
-    script = Path(__file__).with_name("isolated_store.py")
+    """Run `isolated_store` in a network namespace that has only loopback."""
     up = 'ip link set lo up && exec "$@"'
-    command = ("unshare", "--net", "--", "sh", "-c", up, "sh", sys.executable, str(script), str(home))
+    program = (sys.executable, "-m", "tests.integration.embedded.isolated_store", str(home))
+    command = ("unshare", "--net", "--", "sh", "-c", up, "sh", *program)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     try:
