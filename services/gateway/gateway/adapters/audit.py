@@ -31,7 +31,10 @@ QUEUE, SEALED = "AUDIT_QUEUE", "AUDIT"
 _QUEUED, _CHAIN = "audit.queue", "audit.sealed"
 _WRITER = "audit-writer"
 _MOST_WAITING = 20_000  # events in this process that are not stored yet
-_AT_ONCE = 64
+_TOGETHER = 50  # events at most in a message of the queue
+_GATHERING = (
+    0.1  # seconds in which events gather, so that a thousand requests a second need ten messages, not a thousand
+)
 _PAUSE = 1.0  # seconds
 _WRONG_LAST_SEQUENCE = 10071
 
@@ -69,6 +72,9 @@ class AuditLog:
     def __init__(self, nats: Nats) -> None:
         self._nats = nats
         self._waiting: deque[AuditEvent] = deque()
+        self._next: list[
+            AuditEvent
+        ] = []  # of the next message; the same events when it is sent again, with the same id
         self._added = asyncio.Event()
 
     def record(self, action: Action, **fields: str) -> None:
@@ -85,11 +91,12 @@ class AuditLog:
         try:
             while True:
                 await self._added.wait()
+                await asyncio.sleep(_GATHERING)
                 self._added.clear()
                 try:
                     await self.store_waiting()
                 except Unavailable as error:
-                    log.warning("audit events wait", count=len(self._waiting), error=str(error))
+                    log.warning("audit events wait", count=len(self._next) + len(self._waiting), error=str(error))
                     self._added.set()
                     await asyncio.sleep(_PAUSE)
         finally:
@@ -99,14 +106,12 @@ class AuditLog:
 
     async def store_waiting(self) -> None:
         """Store all events that wait; raises `Unavailable`."""
-        while self._waiting:
-            batch = [self._waiting[index] for index in range(min(_AT_ONCE, len(self._waiting)))]
-            await asyncio.gather(*map(self._store, batch))
-            for _ in batch:
-                self._waiting.popleft()
-
-    async def _store(self, event: AuditEvent) -> None:
-        await store(self._nats.stream, _QUEUED, msgspec.json.encode(event), {"Nats-Msg-Id": event.id})
+        while self._next or self._waiting:
+            if not self._next:
+                self._next = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+            headers = {"Nats-Msg-Id": self._next[0].id}
+            await store(self._nats.stream, _QUEUED, msgspec.json.encode(self._next), headers)
+            self._next = []
 
 
 class AuditWriter:
@@ -144,7 +149,7 @@ class AuditWriter:
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=30,
             max_deliver=-1,
-            max_ack_pending=20 * MOST_EVENTS,
+            max_ack_pending=1000,
         )
         with translated():
             await self._nats.stream.add_consumer(QUEUE, config)
@@ -152,15 +157,15 @@ class AuditWriter:
 
     async def _seal_some(self, subscription: JetStreamContext.PullSubscription) -> None:
         try:
-            messages: list[Msg] = await subscription.fetch(MOST_EVENTS, timeout=5)
+            messages: list[Msg] = await subscription.fetch(MOST_EVENTS // _TOGETHER, timeout=5)
         except TimeoutError:
             with translated():
                 await subscription.consumer_info()  # raises if the consumer or its stream was lost
             return
-        events = []
+        events = list[AuditEvent]()
         for message in messages:
             try:
-                events.append(msgspec.json.decode(message.data, type=AuditEvent))
+                events += msgspec.json.decode(message.data, type=list[AuditEvent])
             except msgspec.MsgspecError as error:
                 log.error("unreadable audit event ignored", error=str(error))
         names = await self._pseudonyms.of(people_of(events))
