@@ -30,7 +30,7 @@ COST = Bar(
     compared=Compared.RATIO,
     peer="the same build with none",
 )
-_LINE = re.compile(rb"data: said ([-\d]+ [:\d]+\.\d{6})\d* \+0000\n")
+_LINE = re.compile(rb"data: (?:#\d+ [\d.]+ )?said ([-\d]+ [:\d]+\.\d{6})\d* \+0000\n")
 
 
 class Watched(NamedTuple):
