@@ -18,9 +18,10 @@ from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats
 from swell.store import keys, objects
 from swell.store.objects import S3Objects
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 from tests.integration.jobs.test_consume import Worker, job, working
+from tests.stores import s3_of
 
 PARTS = (run.STATE, run.STREAMS, run.OBJECTS)
 
@@ -31,11 +32,7 @@ def settings(backends: Stack) -> Settings:
     return Settings(
         redis=RedisSettings(url=env["SWELL_REDIS_URL"]),
         nats=NatsSettings(url=env["SWELL_NATS_URL"]),
-        s3=S3Settings(
-            endpoint=env["SWELL_S3_ENDPOINT"],
-            access_key=env["SWELL_S3_ACCESS_KEY"],
-            secret_key=env["SWELL_S3_SECRET_KEY"],
-        ),
+        s3=s3_of(env),
     )
 
 

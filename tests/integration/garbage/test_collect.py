@@ -20,9 +20,10 @@ from swell.oci.reference import parse_reference
 from swell.registry.push import RegistryPush, fetch_document
 from swell.store import keys
 from swell.store.builds import RedisBuilds
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.settings import RedisSettings
 from swell_embedded import stack as embedded
 from tests.integration.store.test_queue import OK, recipe, submit
+from tests.stores import s3_of
 
 AGE, DAY = timedelta(days=7), 86_400.0
 OLD, USED, CONTEXT = (f"{digit * 64}" for digit in "abc")
@@ -42,11 +43,7 @@ async def settings(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
         yield Settings(
             redis=RedisSettings(url=env["SWELL_REDIS_URL"]),
             nats=NatsSettings(url=env["SWELL_NATS_URL"]),
-            s3=S3Settings(
-                endpoint=env["SWELL_S3_ENDPOINT"],
-                access_key=env["SWELL_S3_ACCESS_KEY"],
-                secret_key=env["SWELL_S3_SECRET_KEY"],
-            ),
+            s3=s3_of(env),
             push_auth_file=Path(env["SWELL_PUSH_AUTH_FILE"]),
             build_repository=env["SWELL_BUILD_REPOSITORY"],
             allowed_hosts=frozenset(env["SWELL_ALLOWED_HOSTS"].split(",")),

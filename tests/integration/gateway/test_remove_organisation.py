@@ -27,9 +27,10 @@ from swell.store.builds import RedisBuilds
 from swell.store.encrypted import EncryptedRecords
 from swell.store.objects import S3Objects
 from swell.store.redis import text
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 from tests.integration.store.test_queue import OK, recipe
+from tests.stores import s3_of
 
 KEYS = "first:" + "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
 OURS, THEIRS = "former.example", "lab.example"
@@ -42,11 +43,7 @@ def settings(backends: Stack) -> Settings:
     return Settings(
         redis=RedisSettings(url=env["SWELL_REDIS_URL"]),
         nats=NatsSettings(url=env["SWELL_NATS_URL"]),
-        s3=S3Settings(
-            endpoint=env["SWELL_S3_ENDPOINT"],
-            access_key=env["SWELL_S3_ACCESS_KEY"],
-            secret_key=env["SWELL_S3_SECRET_KEY"],
-        ),
+        s3=s3_of(env),
         encryption_keys=KEYS,
     )
 

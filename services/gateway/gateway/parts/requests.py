@@ -51,16 +51,7 @@ def container_parts(
     notices: Follow,
     secrets: StoredSecrets,
 ) -> ContainerParts:
-    starter = BuildStarter(
-        shared.config.repositories,
-        shared.lookup,
-        shared.builds,
-        shared.limits,
-        RemoteSolver(connections.builder),
-        Leases(connections.redis, START_LEASE),
-        CachedCapabilities(WorkerCapabilities(connections.redis)),
-        shared.access,
-    )
+    starter = build_starter(shared, connections)
     mirrors = MirrorStarter(
         shared.config.repositories,
         shared.remote_lookup,
@@ -71,12 +62,9 @@ def container_parts(
         dispatcher,
         notices,
     )
-    grants = GrantsWithUsersBuilds(shared.grants, shared.users_builds)
     requests = ContainerRequests(
         shared.config,
-        AuditedGrants(
-            grants if shared.read_access.is_open else GrantsWithRequesters(grants, shared.read_access), shared.audit
-        ),
+        recorded_grants(shared),
         shared.lookup,
         shared.builds,
         BlobStore(Blobs(connections.layers)),
@@ -85,15 +73,7 @@ def container_parts(
         RequestPreparer(shared.inspections),
         starter,
         dispatcher,
-        ScanRequests(
-            shared.scans,
-            shared.builds,
-            shared.lookup,
-            RunningScanners(ScannerNames(connections.redis)),
-            ScanJobs(connections.nats),
-            shared.limits,
-            scans_builds=settings.scan_builds,
-        ),
+        scan_requests(settings, shared, connections),
         count_hit=count_hit,
         notices=notices,
         secrets=secrets,
@@ -105,4 +85,36 @@ def container_parts(
         Inspector(shared.inspections, RemoteLogins(connections.registry_proxy), shared.access),
         TokenLeases(RedisLeases(connections.redis), shared.config.lease_terms),
         RemotePackages(connections.builder),
+    )
+
+
+def build_starter(shared: Shared, connections: Connections) -> BuildStarter:
+    return BuildStarter(
+        shared.config.repositories,
+        shared.lookup,
+        shared.builds,
+        shared.limits,
+        RemoteSolver(connections.builder),
+        Leases(connections.redis, START_LEASE),
+        CachedCapabilities(WorkerCapabilities(connections.redis)),
+        shared.access,
+    )
+
+
+def recorded_grants(shared: Shared) -> AuditedGrants:
+    """The grants, with what is stored beside them: the builds of users, the requesters of records, audit events."""
+    grants = GrantsWithUsersBuilds(shared.grants, shared.users_builds)
+    is_open = shared.read_access.is_open
+    return AuditedGrants(grants if is_open else GrantsWithRequesters(grants, shared.read_access), shared.audit)
+
+
+def scan_requests(settings: Settings, shared: Shared, connections: Connections) -> ScanRequests:
+    return ScanRequests(
+        shared.scans,
+        shared.builds,
+        shared.lookup,
+        RunningScanners(ScannerNames(connections.redis)),
+        ScanJobs(connections.nats),
+        shared.limits,
+        scans_builds=settings.scan_builds,
     )
