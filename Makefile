@@ -17,10 +17,10 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 up: root system .venv/ready engine-or-without ## [PORTS=+1000] install missing packages and start Swell on http://localhost:9090; Ctrl-C stops it
-	@SWELL_COMMIT=$${SWELL_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null || true)} exec $(BIN)/python -m swell_embedded up $(PORTS:%=--ports=%)
+	@SWELL_COMMIT=$${SWELL_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null || true)} exec $(BIN)/python $(if $(AS_OWNER),-B )-m swell_embedded up $(PORTS:%=--ports=%)
 
 demo: system .venv/ready engine-or-without ## [PORTS=+1000] show a build and two pulls: base image, request, pull through the token
-	@exec $(BIN)/python -m swell_embedded demo $(PORTS:%=--ports=%)
+	@exec $(BIN)/python $(if $(AS_OWNER),-B )-m swell_embedded demo $(PORTS:%=--ports=%)
 
 engine: .venv/ready ## compile BuildKit, which builds container files; takes about two minutes, once
 	@umask 022; $(AS_OWNER) deploy/engine/build.sh $(BIN)/python

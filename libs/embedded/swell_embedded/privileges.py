@@ -71,7 +71,8 @@ def become_root(arguments: Sequence[str], environment: Mapping[str, str] = os.en
     if sudo is None:
         raise CannotStart(f"{NEEDS_ROOT}. Start Swell as root, or install sudo")
     passed = [name for name in environment if name in _PASSED or name.startswith("SWELL_") or name == "PYTHONPATH"]
-    command = (sudo, f"--preserve-env={','.join(sorted(passed))}", "--", sys.executable, "-m", "swell_embedded")
+    program = (sys.executable, "-B", "-m", "swell_embedded")  # -B: no bytecode files of root in the tree of a user
+    command = (sudo, f"--preserve-env={','.join(sorted(passed))}", "--", *program)
     os.execve(sudo, (*command, *arguments), dict(environment))  # noqa: S606 (the operator's own command)
 
 

@@ -123,13 +123,17 @@ SERVICES = (
 
 
 def program(service: Service, site: Site) -> Program:
-    """Return the program that runs *service* on *site*."""
+    """Return the program that runs *service* on *site*.
+
+    A service of root writes no bytecode files into the tree of a user, who could not remove them.
+    """
     values = variables(site)
     chosen = {name: values[name] for name in values if name in service.variables or name in site.environment}
     return Program(
         name=service.name,
         command=service.command,
         environment=site.inherited
+        | ({"PYTHONDONTWRITEBYTECODE": "1"} if service.as_root and not site.owner.is_root else {})
         | {"SWELL_OPERATOR_LISTEN": f"127.0.0.1:{site.ports.operator_of(service.name)}"}
         | chosen
         | {"SWELL_LISTEN": _listen(service, site)},

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from swell_embedded.errors import CannotStart
 from swell_embedded.ports import Ports
@@ -48,6 +49,15 @@ def test_a_secret_goes_only_to_the_services_that_use_it(site: Site) -> None:
         "SWELL_PUSH_AUTH_FILE": {"builder"},
         "SWELL_REGISTRY_AUTH_FILE": {"registry-proxy", "scanner"},
     }
+
+
+def test_a_service_of_root_writes_no_bytecode_into_the_tree_of_a_user(site: Site) -> None:
+    """The user could not remove it; the services of the user write theirs, and so do those of a stack of root."""
+    ours, theirs = (structs.replace(site, owner=structs.replace(site.owner, uid=uid)) for uid in (0, 1000))
+
+    assert not any("PYTHONDONTWRITEBYTECODE" in each for each in environments(ours).values())
+    silent = {name for name, each in environments(theirs).items() if "PYTHONDONTWRITEBYTECODE" in each}
+    assert silent == {"builder", "scanner"}
 
 
 def test_secrets_are_readable_by_their_owner_only(site: Site) -> None:
