@@ -125,7 +125,7 @@ async def until(look: Callable[[], Awaitable[T | None]], *, seconds: float = 60)
                 await asyncio.sleep(0.05)
             return result
     except TimeoutError:
-        raise AssertionError(f"not within {seconds} s: {look.__qualname__}") from None
+        raise AssertionError(f"not within {seconds} s: {look}") from None
 
 
 def as_data(layer: Layer) -> Fields:
