@@ -10,7 +10,7 @@ import cProfile
 import json
 import pstats
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any, cast
@@ -19,13 +19,16 @@ from msgspec.structs import fields
 
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.limits import Limits
+from gateway.access.vault import VaultUse
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
+from gateway.adapters.access.vaults import CachedStates
 from gateway.adapters.build_waiter import BuildWaiter
 from gateway.adapters.images import CachedImages, RemoteImages
 from gateway.adapters.pull_counter import Journal, PullCounter
 from gateway.domain.grant import Grant
 from gateway.domain.location import Location
 from gateway.domain.quota import Client, Kind, Quota, Quotas, Taken, parse_quota
+from gateway.domain.vault import VaultState
 from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
@@ -36,8 +39,10 @@ from swell import log
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
+from swell.registry.principal import PUBLIC, CredentialRules, with_owners
 
-TOKEN = "a" * 26
+TOKEN, USERS = "a" * 26, "b" * 26
+"""The token of an anonymous request, and of one with a stored credential."""
 DESCRIPTOR = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "sha256:" + "0" * 64, "size": 500}
 _FIELDS = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": DESCRIPTOR, "layers": []}
 MANIFEST = Document(OCI_MANIFEST, json.dumps(_FIELDS).encode())
@@ -54,6 +59,7 @@ class _Stored:
             image="registry.example.org/library/base:1",
             platform="linux/amd64",
             user="ada",
+            principal=with_owners("vault", ["user:ada@1"]) if token == USERS else PUBLIC,
             created=now,
             expires=now + timedelta(days=1),
         )
@@ -61,11 +67,21 @@ class _Stored:
     async def take(self, _kind: Kind, _client: Client, _quota: Quota, wanted: int) -> Taken:
         return Taken(wanted)
 
+    async def state(self, _owner: str) -> VaultState:
+        return VaultState(generation=1)
+
     async def manifest(self, _grant: Grant, _reference: str) -> Document:
         return MANIFEST
 
     async def locate(self, _grant: Grant, digest: Digest) -> Location:
         return Location(f"http://data.test/{digest}", 1, "application/octet-stream", int(time.time()) + 86_400)
+
+
+class _Connected:
+    """A connection to NATS that holds."""
+
+    is_connected = True
+    stats: Mapping[str, int] = {"reconnects": 0}
 
 
 def application() -> Edge:
@@ -75,9 +91,10 @@ def application() -> Edge:
     quotas = Quotas(pull=parse_quota(defaults["pull_limit"]))
     grants, limits = CachedGrants(cast(RedisGrants, stored)), Limits(stored, quotas, fail_open=True)
     images, builds = CachedImages(cast(RemoteImages, stored), 32 << 20), BuildWaiter(stored, timedelta(minutes=1))
-    pulls = Pulls(grants, builds, images, limits, "http://localhost:9090", GuessLimiter())
+    vault = VaultUse(stored, CachedStates(stored, _Connected()), CredentialRules())
+    pulls = Pulls(grants, builds, images, limits, "http://localhost:9090", GuessLimiter(), vault=vault)
     count, address = PullCounter(stored, cast(Journal, stored)).count, ClientAddress()
-    recent = RecentPulls(grants, limits, count, address)
+    recent = RecentPulls(grants, limits, count, address, vault)
     return Edge(RegistryHandler(pulls, count, address, recent=recent), _no_framework, recent)
 
 
@@ -148,6 +165,7 @@ async def main(*, is_profiled: bool) -> None:
     app, prefix = application(), f"/v2/wt/{TOKEN}/library/base"
     paths = {
         "manifest by tag": (f"{prefix}/manifests/1", 200),
+        "manifest by tag, stored credential": (f"/v2/wt/{USERS}/library/base/manifests/1", 200),
         "manifest by digest": (f"{prefix}/manifests/{MANIFEST.digest}", 200),
         "redirect": (f"{prefix}/blobs/{MANIFEST.digest}", 307),
     }

@@ -8,16 +8,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import bcrypt
 import pytest
 
 from swell.store import redis
+from swell_embedded.ports import Ports
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import FORMS
 from tests.e2e.client import Swell, client_of, encoded, until
 from tests.e2e.conftest import OpenStack
+from tests.e2e.environment import gateway_beside
 from tests.e2e.raw import LOGIN, SUBMIT, Answer, ask
-from tests.e2e.upstreams import Upstreams, image_of
+from tests.e2e.upstreams import Upstreams, image_of, running
 
 VAULT, KEYS, INSPECT = "/v1alpha2/credentials", "/v1alpha2/keys", "/v1alpha1/inspect"
 
@@ -158,29 +161,50 @@ async def pulled(swell: Swell, answer: Answer) -> None:
 
 
 async def test_after_its_deletion_nothing_uses_a_credential(
-    swell: Swell, upstreams: Upstreams, login: dict[str, str]
+    swell: Swell, closed: Stack, upstreams: Upstreams, login: dict[str, str], tmp_path: Path
 ) -> None:
-    """Within a second: new requests, and the manifests and layers of tokens that exist and are in all caches."""
+    """Within a second, at two gateways: new requests, and manifests and layers of tokens that are in all caches."""
     owner = await key_of(swell, "leaver")
     where, body = f"{VAULT}/{upstreams.basic}", {"containerImage": image_of(upstreams.basic, FORMS[0])}
     assert (await ask(swell, "PUT", where, login, **owner)).status == 200
     answer = await ask(swell, "POST", SUBMIT, body, **owner)
-    await pulled(swell, answer)
     name, _, tag = answer.json["targetImage"].partition("/")[2].rpartition(":")
     manifest = f"/v2/{name}/manifests/{tag}"
     layer = json.loads(await swell.bytes(manifest))["layers"][0]["digest"]
+    paths = (manifest, f"/v2/{name}/blobs/{layer}")
+    ports = Ports.free()
+    url, program = gateway_beside(closed, "second", OPERATOR_LISTEN=f"127.0.0.1:{ports.metrics}")
+    async with running(program, tmp_path), client_of(url) as second:
 
-    assert (await ask(swell, "DELETE", where, None, **owner)).status == 204
+        async def is_repeated() -> bool:
+            """Whether the second gateway answers the pulls before the handler."""
+            hits = [await _repeated(ports.metrics)]
+            for path in (*paths, *paths):
+                assert (await ask(second, "GET", path)).status in {200, 307}
+                hits.append(await _repeated(ports.metrics))
+            return hits[4] - hits[2] == 2
 
-    async def is_refused() -> bool:
-        pulls = [(await ask(swell, "GET", path)).status for path in (manifest, f"/v2/{name}/blobs/{layer}")]
-        return pulls == [403, 403] and (await ask(swell, "POST", SUBMIT, body, **owner)).status in {400, 403}
+        await until(is_repeated, seconds=60)
 
-    await until(is_refused, seconds=4)  # before a gateway reads the vault again by itself
+        assert (await ask(swell, "DELETE", where, None, **owner)).status == 204
+
+        async def is_refused() -> bool:
+            pulls = [(await ask(gateway, "GET", path)).status for gateway in (swell, second) for path in paths]
+            return pulls == [403] * 4 and (await ask(swell, "POST", SUBMIT, body, **owner)).status in {400, 403}
+
+        await until(is_refused, seconds=4)  # before a gateway reads the vault again by itself
     assert (await ask(swell, "DELETE", where, None, **owner)).status == 404
     assert (await ask(swell, "PUT", where, login, **owner)).status == 200
     assert (await ask(swell, "POST", SUBMIT, body, **owner)).status == 200
     assert (await ask(swell, "GET", manifest)).status == 403
+
+
+async def _repeated(port: int) -> float:
+    """How many pulls a gateway has answered before the handler, by the metrics at its operator *port*."""
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = await answer.text()
+    lines = [line for line in text.splitlines() if line.startswith("swell_cache_lookups_total") and '"pulls"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if '"hit"' in line)
 
 
 async def test_a_build_reads_a_stored_credential_that_is_for_builds(

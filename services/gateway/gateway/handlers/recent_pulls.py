@@ -1,8 +1,8 @@
 """Repeated pulls: answers of the last requests, sent again without waiting for anything.
 
 Most pulls repeat one of the last few thousand: a pipeline starts hundreds of containers of one image. The answer
-depends on the path and the grant only, so it is prepared once. Each request still checks the token and the limit, and
-is counted.
+depends on the path and the grant only, so it is prepared once. Each request still checks the token, the vaults whose
+credentials it was requested with, and the limit, and is counted.
 """
 
 import math
@@ -14,13 +14,15 @@ from typing import Protocol
 from litestar.types import HTTPScope
 from msgspec import Struct
 
-from gateway.domain.grant import Grant
+from gateway.access.vault import Checked
+from gateway.domain.grant import Grant, parse_image
 from gateway.http.caller import ClientAddress
 from gateway.http.registry_responses import RegistryResponse
 from swell.api.containers import ScanMode
 from swell.instruments import CacheCounter
 from swell.oci.document import Document
-from swell.registry.principal import has_owners
+from swell.oci.reference import Reference
+from swell.registry.principal import Principal
 
 MAX_PULLS = 2_000
 MAX_BODY = 16 << 10  # bytes; larger manifests are answered by the handler, from the cache of documents
@@ -37,21 +39,42 @@ class Limits(Protocol):
         """Count a manifest for *user* or *address* without waiting; return False if that is impossible."""
 
 
+class Vault(Protocol):
+    """The stored credentials of users, without waiting."""
+
+    def checked(self, principal: Principal, image: Reference) -> Checked | None:
+        """What allows *principal* to pull *image*; None if that is not known without waiting."""
+
+    def still_holds(self, checked: Checked) -> bool:
+        """Whether the vaults in *checked* have not changed."""
+
+
 class _Answer(Struct, frozen=True, gc=False):
-    """The *response* to pulls of *grant*, up to the time *until* (seconds since 1970). A redirect has no document."""
+    """The *response* to pulls of *grant*, up to the time *until* (seconds since 1970). A redirect has no document.
+
+    It holds while the vaults in *checked* do not change.
+    """
 
     grant: Grant
     response: RegistryResponse
     document: Document | None
     until: float
+    checked: Checked
 
 
 class RecentPulls:
     """The answers by path; *count* is called with each manifest that is sent with GET, and its grant."""
 
     def __init__(
-        self, grants: Grants, limits: Limits, count: Callable[[Grant, Document], None], address: ClientAddress
+        self,
+        grants: Grants,
+        limits: Limits,
+        count: Callable[[Grant, Document], None],
+        address: ClientAddress,
+        vault: Vault | None = None,
     ) -> None:
+        """Without a *vault*, nothing is stored for any user."""
+        self._vault = vault
         self._grants = grants
         self._limits = limits
         self._count = count
@@ -62,6 +85,8 @@ class RecentPulls:
         """The answer to the request *scope*, which has no condition; None if the handler has to find it."""
         answer = self._answers.get(scope["raw_path"])
         if answer is None or not self._grants.is_fresh(answer.grant.token, answer.grant) or answer.until < time.time():
+            return None
+        if answer.checked and not (self._vault and self._vault.still_holds(answer.checked)):
             return None
         grant, document = answer.grant, answer.document
         if scope["method"] == "GET":
@@ -77,17 +102,22 @@ class RecentPulls:
     def add_manifest(self, raw_path: bytes, grant: Grant, response: RegistryResponse, document: Document) -> None:
         """Keep the *response* with *document* for the next request, if it is small."""
         if len(response[2]) <= MAX_BODY:
-            self._add(raw_path, _Answer(grant, response, document, math.inf))
+            self._add(raw_path, grant, response, document, math.inf)
 
     def add_redirect(self, raw_path: bytes, grant: Grant, response: RegistryResponse, expires: float) -> None:
         """Keep the *response* until a minute before its location expires (seconds since 1970)."""
-        self._add(raw_path, _Answer(grant, response, None, expires - 60))
+        self._add(raw_path, grant, response, None, expires - 60)
 
-    def _add(self, raw_path: bytes, answer: _Answer) -> None:
-        """Keep *answer*, unless each pull of its grant has to check more than its token and its limit."""
+    def _add(
+        self, raw_path: bytes, grant: Grant, response: RegistryResponse, document: Document | None, until: float
+    ) -> None:
+        """Keep an answer, unless each pull of *grant* has to check what this process cannot without waiting."""
         _LOOKUPS.miss()
-        if answer.grant.scan_mode is ScanMode.REQUIRED or has_owners(answer.grant.principal):
+        if grant.scan_mode is ScanMode.REQUIRED:
             return
-        self._answers[raw_path] = answer
+        checked = self._vault.checked(grant.principal, parse_image(grant.image)) if self._vault else ()
+        if checked is None:
+            return
+        self._answers[raw_path] = _Answer(grant, response, document, until, checked)
         if len(self._answers) > MAX_PULLS:
             self._answers.popitem(last=False)

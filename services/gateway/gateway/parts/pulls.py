@@ -27,5 +27,5 @@ def registry_handler(
     )
     is_relayed = settings.blob_delivery is BlobDelivery.RELAY
     relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
-    recent = RecentPulls(shared.grants, shared.limits, pull_counter.count, shared.client_address)
+    recent = RecentPulls(shared.grants, shared.limits, pull_counter.count, shared.client_address, vault)
     return RegistryHandler(pulls, pull_counter.count, shared.client_address, relay, recent)

@@ -44,7 +44,7 @@ async def open_vault(settings: Settings, connections: Connections, audit: Audit)
         yield VaultParts(Vault(None, changes, audit), None)
         return
     vaults = RedisVaults(connections.redis, EncryptedRecords(connections.redis, keys))
-    states = CachedStates(vaults)
+    states = CachedStates(vaults, connections.nats.client)
     await subscribe(connections.nats, VaultChanged, states.on_changed)
     own = settings.build_repository, settings.cache_repository, settings.public_repository
     secrets = VaultSecrets(vaults, RedisSecretReferences(connections.redis, settings.record_ttl))

@@ -35,6 +35,12 @@ class Vaults:
 
     get = state
 
+    def fresh(self, owner: str) -> VaultState | None:
+        return None if self.is_down else self.states.get(owner, VaultState())
+
+    def is_fresh(self, owner: str, state: VaultState) -> bool:
+        return self.fresh(owner) == state
+
     async def credentials(self, owner: str, path: str) -> Credentials | None:
         return Credentials("robot", f"{owner} {path}")
 

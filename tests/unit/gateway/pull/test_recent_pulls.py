@@ -9,10 +9,13 @@ from litestar.types import HTTPScope
 from msgspec.structs import replace
 
 from gateway.access.limits import Limits
+from gateway.access.vault import VaultUse
 from gateway.adapters.access.confirmed_cache import FRESH
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
+from gateway.adapters.access.vaults import CachedStates, RedisVaults
 from gateway.domain.grant import Grant
 from gateway.domain.quota import Quota, Quotas
+from gateway.domain.vault import VaultState
 from gateway.handlers import recent_pulls
 from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
@@ -20,11 +23,12 @@ from gateway.http.caller import ClientAddress
 from gateway.http.edge import Edge
 from gateway.pull.pulls import Pulls
 from swell.api.containers import ContainerRecord, ScanMode
-from swell.jobs.messages import TokenRevoked
+from swell.jobs.messages import TokenRevoked, VaultChanged
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
-from swell.registry.principal import with_owners
+from swell.registry.principal import CredentialRules, with_owners
 from tests.unit.gateway.access.buckets import Clock, MemoryBuckets
+from tests.unit.gateway.access.test_vault import ENTRY
 from tests.unit.gateway.doubles import KnownEnds, MemoryGrants, MemoryImages
 
 TOKEN = "abcdefghijklmnopqrstuvwxyz"
@@ -34,7 +38,7 @@ PERMITS = 40
 
 
 class Allowing:
-    """A scan gate and a vault that allow everything, and count their checks."""
+    """A scan gate that allows everything, and counts its checks."""
 
     def __init__(self) -> None:
         self.checks = 0
@@ -52,7 +56,7 @@ class Site:
         limits = Limits(MemoryBuckets(clock), Quotas(anonymous_pull=Quota(PERMITS, 3600)), fail_open=False, clock=clock)
         use_case = Pulls(self.grants, KnownEnds(), self.images, limits, "", **pulls)
         address = ClientAddress()
-        self.recent = RecentPulls(self.grants, limits, self._count, address)
+        self.recent = RecentPulls(self.grants, limits, self._count, address, pulls.get("vault"))
         registry = RegistryHandler(use_case, self._count, address, recent=self.recent)
         self.edge = Edge(registry, registry, self.recent)
 
@@ -204,23 +208,108 @@ async def test_a_tag_of_referrers_is_always_read(site: Site) -> None:
     assert len(site.images.asked) == read + 1
 
 
-@pytest.mark.parametrize(
-    ("name", "changes"),
-    [
-        ("scan_gate", {"scan_id": "sc-1", "scan_mode": ScanMode.REQUIRED}),
-        ("vault", {"principal": with_owners("vault", ["user:ada"])}),
-    ],
-)
-async def test_what_may_be_withdrawn_is_checked_each_time(clock: Clock, name: str, changes: dict[str, Any]) -> None:
-    """A scan and a stored credential may refuse a pull while the token stays valid."""
+async def test_a_required_scan_is_checked_each_time(clock: Clock) -> None:
+    """It may refuse a pull while the token stays valid."""
     check = Allowing()
-    site = Site(clock, **{name: check})
-    await site.grant(**changes)
+    site = Site(clock, scan_gate=check)
+    await site.grant(scan_id="sc-1", scan_mode=ScanMode.REQUIRED)
 
     for _ in range(3):
         await site.ask(TAG)
 
     assert check.checks == 3
+
+
+class Vaults:
+    """One vault in the store, with a credential for Docker Hub, and the connection over which its changes arrive."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.stored = VaultState().with_entry("docker.io", ENTRY)
+        self.reads, self.is_connected, self.stats = 0, True, {"reconnects": 0}
+        self.states = CachedStates(cast(RedisVaults, self), self, clock)
+        self.use = VaultUse(cast(RedisVaults, self), self.states, CredentialRules())
+
+    async def state(self, _owner: str) -> VaultState:
+        self.reads += 1
+        return self.stored
+
+    def delete(self) -> None:
+        """Delete the credential in the store, without an event."""
+        self.stored = self.stored.without_entry("docker.io")
+
+
+@pytest.fixture
+def vaults(clock: Clock) -> Vaults:
+    return Vaults(clock)
+
+
+@pytest.fixture
+async def users_site(clock: Clock, vaults: Vaults) -> Site:
+    """A gateway for a token that was requested with a stored credential."""
+    site = Site(clock, vault=vaults.use)
+    await site.grant(principal=with_owners("vault", ["user:ada@1"]))
+    return site
+
+
+@pytest.mark.parametrize("kind", ["manifests/22.04", "blobs/DIGEST"])
+async def test_pulls_with_a_stored_credential_are_repeated_at_once(users_site: Site, vaults: Vaults, kind: str) -> None:
+    """Neither the image nor the vault is read for the second one."""
+    path = f"{PREFIX}/{kind.replace('DIGEST', users_site.images.document.digest)}"
+    first, read = await users_site.ask(path), (len(users_site.images.asked), vaults.reads)
+
+    assert await users_site.ask(path) == first
+    assert (len(users_site.images.asked), vaults.reads) == read
+
+
+@pytest.mark.parametrize("kind", ["manifests/22.04", "blobs/DIGEST"])
+async def test_the_event_of_a_deleted_credential_stops_repeated_pulls(
+    users_site: Site, vaults: Vaults, kind: str
+) -> None:
+    """The time does not move: nothing but the event counts."""
+    path = f"{PREFIX}/{kind.replace('DIGEST', users_site.images.document.digest)}"
+    for _ in range(2):
+        await users_site.ask(path)
+    vaults.delete()
+    vaults.states.on_changed(VaultChanged(id="1", owner="user:ada"))
+
+    assert [(await users_site.ask(path))[0] for _ in range(2)] == [403, 403]
+
+
+async def test_a_vault_is_confirmed_again(users_site: Site, vaults: Vaults, clock: Clock) -> None:
+    """Without an event, a deleted credential is refused after some seconds."""
+    await users_site.ask(TAG)
+    vaults.delete()
+    clock.now += 3 * FRESH
+
+    assert (await users_site.ask(TAG))[0] == 403
+
+
+async def test_each_pull_reads_the_vault_while_no_event_can_arrive(users_site: Site, vaults: Vaults) -> None:
+    """The connection is interrupted, and after that, the states from before do not count either."""
+    await users_site.ask(TAG)
+    vaults.is_connected = False
+    read = vaults.reads
+    assert [(await users_site.ask(TAG))[0] for _ in range(2)] == [200, 200]
+    assert vaults.reads == read + 2
+
+    vaults.delete()
+    vaults.is_connected, vaults.stats = True, {"reconnects": 1}
+
+    assert (await users_site.ask(TAG))[0] == 403
+
+
+async def test_a_pull_that_raced_with_a_deletion_is_not_repeated(users_site: Site, vaults: Vaults) -> None:
+    """The credential is deleted after the check of a pull, and before its answer is kept."""
+    read = users_site.images.manifest
+
+    async def late(grant: Grant, reference: str) -> Document:
+        vaults.delete()
+        vaults.states.on_changed(VaultChanged(id="1", owner="user:ada"))
+        return await read(grant, reference)
+
+    users_site.images.manifest = late  # type: ignore[method-assign]
+
+    assert [(await users_site.ask(TAG))[0] for _ in range(2)] == [200, 403]
 
 
 @pytest.mark.parametrize("change", [lambda: None, lambda: setattr(recent_pulls, "MAX_PULLS", 1)])

@@ -77,6 +77,16 @@ class ConfirmedCache(Generic[V]):
         is_recent = self._now() - cached.confirmed <= FRESH
         return is_recent and cached.value is value and self._expires(value) > time.time()
 
+    def fresh(self, key: str) -> V | None:
+        """The value that `get` returns for *key* without a call, or None."""
+        cached = self._cached.get(key)
+        return cached.value if cached and self.is_fresh(key, cached.value) else None
+
+    def clear(self) -> None:
+        """Remove all values: events of their changes may have been lost."""
+        for key in list(self._cached):
+            self.forget(key)
+
     def add(self, key: str, value: V) -> None:
         """Cache *value*, which the store has now."""
         if self._weight(value) <= self._cached.maxsize:
@@ -128,5 +138,8 @@ class ConfirmedCache(Generic[V]):
         if value is None or key in self._revoked:  # revoked before the response of the store arrived
             self._cached.pop(key, None)
             return None
+        cached = self._cached.get(key)
+        if cached and cached.value == value:
+            value = cached.value  # what depends on it stays valid
         self.add(key, value)
         return value

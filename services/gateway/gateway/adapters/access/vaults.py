@@ -1,6 +1,9 @@
 """Vaults in Redis: what is known of the credentials of an owner in one record, each secret in an encrypted one."""
 
+import time
+from collections.abc import Callable, Mapping
 from math import inf
+from typing import Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -26,6 +29,16 @@ if (current or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
+
+
+class Connection(Protocol):
+    """The connection to NATS, over which events of changes arrive."""
+
+    @property
+    def is_connected(self) -> bool: ...
+
+    @property
+    def stats(self) -> Mapping[str, int]: ...
 
 
 class RedisVaults:
@@ -86,17 +99,43 @@ class RedisVaults:
 
 
 class CachedStates:
-    """The states of the vaults used most recently; one that is missing is cached as empty."""
+    """The states of the vaults used most recently; one that is missing is cached as empty.
 
-    def __init__(self, vaults: RedisVaults) -> None:
-        self._cache = ConfirmedCache[VaultState](vaults.state, _CACHE_BYTES, _weight, lambda _: inf, _LOOKUPS)
+    Events of changes arrive over *connection*. While it is interrupted, and after that, no state from before is used:
+    each request reads the vault.
+    """
+
+    def __init__(self, vaults: RedisVaults, connection: Connection, now: Callable[[], float] = time.monotonic) -> None:
+        self._vaults = vaults
+        self._connection = connection
+        self._reconnects = connection.stats["reconnects"]
+        self._cache = ConfirmedCache[VaultState](vaults.state, _CACHE_BYTES, _weight, lambda _: inf, _LOOKUPS, now)
 
     async def get(self, owner: str) -> VaultState:
+        if not self._receives_events():
+            return await self._vaults.state(owner)
         return await self._cache.get(owner) or VaultState()
+
+    def fresh(self, owner: str) -> VaultState | None:
+        """The state that `get` returns without a call, if there is one."""
+        return self._cache.fresh(owner) if self._receives_events() else None
+
+    def is_fresh(self, owner: str, state: VaultState) -> bool:
+        """Whether *state* is what `get` returns without a call."""
+        return self._receives_events() and self._cache.is_fresh(owner, state)
 
     def on_changed(self, event: VaultChanged) -> None:
         """Drop the state of a vault that a gateway has changed."""
         self._cache.forget(event.owner)
+
+    def _receives_events(self) -> bool:
+        """Whether the connection holds; drops all states after it was interrupted."""
+        if not self._connection.is_connected:
+            return False
+        if (reconnects := self._connection.stats["reconnects"]) != self._reconnects:
+            self._reconnects = reconnects
+            self._cache.clear()
+        return True
 
 
 def _secret(owner: str, path: str) -> str:
