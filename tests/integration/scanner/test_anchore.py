@@ -15,6 +15,7 @@ from scanner.tools.anchore import ENVIRONMENT, Anchore, GrypeUnpacker
 from scanner.tools.common import version_of
 from scanner.tools.protocol import Sboms, ScanTool
 from swell.store.scans import ScanProblem
+from swell.testing import rootfs
 
 from .conftest import PACKAGES, make_settings, write_layout, write_sif
 from .contract import ScanToolContract, sboms
@@ -58,6 +59,21 @@ async def test_a_sif_file_is_read_like_an_image(tool: ScanTool, sboms: Sboms, tm
     assert {each.id for each in (await tool.match(found.native)).findings} == {
         each.id for each in (await tool.match(sboms.native)).findings
     }
+
+
+async def test_a_package_that_a_debian_package_owns_has_no_finding_of_its_own(tool: ScanTool, tmp_path: Path) -> None:
+    """Debian repairs its own version. The stored SBOM has no lists of files, and still says who owns what."""
+    requests = rootfs.python("usr/lib/python3/dist-packages", "requests", "2.0.0")
+    owned = "".join(f"{'0' * 32}  {path}\n" for path in requests).encode()
+    files = {
+        **rootfs.debian({"python3-requests": "2.0.0-1"}),
+        **requests,
+        "var/lib/dpkg/info/python3-requests.md5sums": owned,
+    }
+
+    sboms = await tool.catalogue(write_layout(tmp_path / "image", files), "sha256:1234")
+
+    assert sboms.packages == 2 and (await tool.match(sboms.native)).findings == ()
 
 
 async def test_programs_run_isolated(programs: Programs) -> None:

@@ -15,6 +15,7 @@ from scanner.adapters.database import Unpacked, VulnerabilityDatabase
 from scanner.adapters.programs import WORK, Programs, Scratch
 from scanner.domain import findings as rules
 from scanner.domain.failure import ScanFailure
+from scanner.domain.matched_sbom import without_files
 from scanner.domain.sbom import count_packages, with_conda_archives, with_conda_urls
 from scanner.tools.common import check_status, not_importable, text_of, url_of
 from scanner.tools.protocol import SIF_FILE, DatabaseState, Match, Sboms
@@ -62,14 +63,15 @@ class Anchore:
             output = ("--output", f"syft-json={WORK}/syft.json")
             status, last = await scratch.run((*listing, *output), (self._syft, Mount(layout, _IMAGE)), ENVIRONMENT)
             check_status("syft", status, last)
-            native = with_conda_urls(scratch.read("syft.json"))
-            (scratch.directory / "sbom.json").write_bytes(native)
+            complete = await in_thread(with_conda_urls, scratch.read("syft.json"))
+            (scratch.directory / "sbom.json").write_bytes(complete)
             formats = f"spdx-json@2.3={WORK}/spdx.json", f"cyclonedx-json={WORK}/cyclonedx.json"
             converting = (_SYFT, "convert", f"{SCRATCH}/sbom.json", "--output", formats[0], "--output", formats[1])
             status, last = await scratch.run(converting, (self._syft,), ENVIRONMENT)
             check_status("syft", status, last)
             spdx, cyclonedx = scratch.read("spdx.json"), scratch.read("cyclonedx.json")
-            spdx, cyclonedx = await in_thread(with_conda_archives, native, spdx, cyclonedx)
+            spdx, cyclonedx = await in_thread(with_conda_archives, complete, spdx, cyclonedx)
+            native = await in_thread(without_files, complete)
             return Sboms(native=native, spdx=spdx, cyclonedx=cyclonedx, packages=self.count_packages(native))
 
     def count_packages(self, sbom: bytes) -> int:
