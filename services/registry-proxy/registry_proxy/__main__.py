@@ -30,6 +30,7 @@ from registry_proxy.handlers.jobs import InspectJobs
 from registry_proxy.handlers.registries import RegistriesHandler
 from registry_proxy.handlers.server import serve_blobs
 from registry_proxy.image_tree.attestation import Sign
+from registry_proxy.image_tree.resolve import ImageResolver
 from registry_proxy.inspect import Inspector
 from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
@@ -100,7 +101,8 @@ async def main(settings: Settings, drain: Drain) -> None:
         blobs, listen = BlobsHandler(deliveries, key, revoked), address(settings.data_listen)
         per_client = settings.connections_per_address
         await opened.enter_async_context(serve_blobs(blobs, listen, per_client=per_client, drain=drain))
-        images = ImagesHandler(pulls, Links(deliveries, settings.data_url.rstrip("/"), key))
+        links = Links(deliveries, settings.data_url.rstrip("/"), key)
+        images = ImagesHandler(pulls, links, ImageResolver(upstreams.images))
         registries = RegistriesHandler(logins_of(settings, upstreams.session))
         health = health_of(backends.state, backends.nats, backends.stored, drain)
         await opened.enter_async_context(

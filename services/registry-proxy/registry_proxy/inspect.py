@@ -112,7 +112,7 @@ class _Reader:
 
     async def referrers(self, manifest: Reference) -> tuple[Referrer, ...] | None:
         try:
-            await self._walk.fetch()
+            await self._walk.count_fetch()
             with within(REFERRERS_SECONDS):
                 index = await self._upstream.fetch_referrers(manifest)
             return referrers_of(self._walk.read(index)) if index else ()
@@ -127,8 +127,7 @@ class _Reader:
         depth = deeper(depth)
         missing = BadRequest(f"'{image}' has no image for {platform}")
         for entry in _entries(document, platform):
-            await self._walk.fetch()
-            child = self._walk.read(await self._upstream.fetch_manifest(image.at(entry.digest)))
+            child = await self._walk.fetch(self._upstream.fetch_manifest, image.at(entry.digest))
             if not (entry.platform or child.is_index or platform.matches((await self._config(image, child)).fields)):
                 continue  # the index gives no platform, and the config gives another one
             try:
@@ -140,8 +139,7 @@ class _Reader:
     async def _config(self, image: Reference, manifest: Document) -> Document:
         """Return the config of *manifest*; an empty one for charts and other artifacts, which cannot run."""
         if manifest.config.media_type in CONFIGS:
-            await self._walk.fetch()
-            return self._walk.read(await self._upstream.fetch_config(image, manifest.config))
+            return await self._walk.fetch(self._upstream.fetch_config, image, manifest.config)
         return Document(manifest.config.media_type, b"{}")
 
 

@@ -5,7 +5,6 @@ token expires. A token gives access only to that image and its referrers, not to
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import structs
@@ -15,15 +14,13 @@ from registry_proxy.image_tree.augmentation import Augmentation
 from registry_proxy.image_tree.blobs import BlobLocator, Located
 from registry_proxy.image_tree.nesting import check_nesting
 from registry_proxy.image_tree.referrers import Referrers
-from registry_proxy.image_tree.resolve import resolve
 from registry_proxy.image_tree.tree import Digests, Documents, ImageTree, Leases, Pull, Upstream
 from registry_proxy.image_tree.walk import Walks
 from swell.api.containers import ContainerLayer
 from swell.errors import DigestInvalid, ManifestUnknown
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
-from swell.oci.platform import Platform
-from swell.oci.reference import BLOB_SCHEME, Reference
+from swell.oci.reference import BLOB_SCHEME
 from swell.oci.referrers_tag import parse_referrers_tag
 from swell.registry.principal import PUBLIC, Principal
 
@@ -54,16 +51,6 @@ class Pulls:
         self._referrers = Referrers(upstream, documents, self._tree, self._walks, attestation)
         self._augmentation = Augmentation(upstream, documents)
         self._blobs = BlobLocator(documents, self._tree, self._walks, self._referrers)
-
-    async def resolve(
-        self, image: Reference, principal: Principal, platforms: Sequence[Platform] = (), *, complete: bool = False
-    ) -> Digest:
-        """Return the current digest of *image*, read as *principal*; see `image_tree.resolve`."""
-        return await resolve(self._upstream.acting_for(principal), image, platforms, complete=complete)
-
-    async def resolve_now(self, image: Reference, principal: Principal) -> Digest:
-        """Return the digest that the registry reports for *image* at this moment; no cached one."""
-        return await self._upstream.acting_for(principal).head_manifest_now(image)
 
     async def digests(self, token: str) -> Digests | None:
         """Return the digests of a token's image before and after adding the config; None before its first pull."""

@@ -18,6 +18,7 @@ from registry_proxy.adapters.leases import RedisLeases
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver.links import Links
 from registry_proxy.handlers.images import ImagesHandler
+from registry_proxy.image_tree.resolve import ImageResolver
 from registry_proxy.image_tree.tree import Pull
 from registry_proxy.inspect import Inspector
 from registry_proxy.pull import Pulls
@@ -36,6 +37,7 @@ from swell.serve import Address
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
 from swell.store.redis import text
+from swell.testing.registry import FakeRegistry
 from swell_embedded.ports import Ports
 from tests.integration.registry_proxy.support import Script, eventually, said
 from tests.unit.registry_proxy.memory import MemoryLayers, PublicStore
@@ -166,7 +168,8 @@ async def test_an_ordinary_image_is_walked_as_before(script: Script, pulls: Pull
 async def stub_of(pulls: Pulls) -> AsyncIterator[Any]:
     """The registry-proxy's gRPC server, really over a socket; typed stubs know no `cancel`."""
     where = Address("127.0.0.1", Ports.free().data)
-    handler = ImagesHandler(pulls, Links(PublicStore(), "http://data", b"k" * 32))
+    resolver = ImageResolver(FakeRegistry())
+    handler = ImagesHandler(pulls, Links(PublicStore(), "http://data", b"k" * 32), resolver)
     async with (
         answering(where, lambda server: add_ImagesServicer_to_server(handler, server)),
         connect(f"{where.host}:{where.port}") as channel,

@@ -176,6 +176,8 @@ def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
     cleaned = {name: value for name, value in fields.items() if value is not None or name not in _DROPPED}
     if isinstance(cleaned.get("channels"), list):
         cleaned["channels"] = _present(cleaned["channels"])
+    else:
+        cleaned.pop("channels", None)  # an empty text or mapping
     if isinstance(cleaned.get("variables"), dict):
         cleaned["variables"] = {name: value for name, value in cleaned["variables"].items() if value is not None}
     dependencies = [

@@ -1,6 +1,7 @@
 """Images and layers that container requests name, read by the registry-proxy over gRPC."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import msgspec
 from cachetools import TTLCache
@@ -9,7 +10,7 @@ from grpc.aio import Channel
 from gateway.adapters.images import CALL_SECONDS, PROXY
 from gateway.builds.queries import Resolved
 from swell.api.containers import ContainerLayer
-from swell.concurrency.single_flight import SingleFlight
+from swell.concurrency.cached_calls import CachedCalls
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
@@ -73,20 +74,19 @@ class RemoteLookup:
 class CachedLookup:
     """Resolves each image once in 20 s for a principal and its platforms, and complete images once a second."""
 
-    def __init__(self, remote: RemoteLookup) -> None:
+    def __init__(self, remote: RemoteLookup, now: Callable[[], float] = time.monotonic) -> None:
         self._remote = remote
-        self._resolved: TTLCache[_Key, Digest] = TTLCache(10_000, ttl=20)
-        self._resolving: SingleFlight[_Key, Digest] = SingleFlight()
-        self._complete: TTLCache[tuple[Principal, str], Digest] = TTLCache(10_000, ttl=COMPLETE_SECONDS)
-        self._completing: SingleFlight[tuple[Principal, str], Digest] = SingleFlight()
+        resolved: TTLCache[_Key, Digest] = TTLCache(10_000, 20, now)
+        complete: TTLCache[tuple[Principal, str], Digest] = TTLCache(10_000, COMPLETE_SECONDS, now)
+        self._resolved = CachedCalls(resolved)
+        self._complete = CachedCalls(complete)
 
     async def resolve(
         self, image: Reference, principal: Principal = PUBLIC, platforms: Sequence[Platform] = ()
     ) -> Digest:
         key = principal, str(image), tuple(platforms)
         if (digest := self._resolved.get(key)) is None:
-            resolving = self._resolving.run(key, lambda: self._remote.resolve(image, principal, platforms))
-            digest = self._resolved[key] = await resolving
+            digest = await self._resolved.call(key, lambda: self._remote.resolve(image, principal, platforms))
         return digest
 
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
@@ -99,6 +99,5 @@ class CachedLookup:
         """
         key = principal, str(image)
         if (digest := self._complete.get(key)) is None:
-            completing = self._completing.run(key, lambda: self._remote.resolve_complete(image, principal))
-            digest = self._complete[key] = await completing
+            digest = await self._complete.call(key, lambda: self._remote.resolve_complete(image, principal))
         return digest

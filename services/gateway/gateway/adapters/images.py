@@ -8,7 +8,7 @@ from grpc.aio import Channel
 
 from gateway.domain.grant import Grant, pull_principal
 from gateway.domain.location import Location
-from swell.concurrency.single_flight import SingleFlight
+from swell.concurrency.cached_calls import CachedCalls
 from swell.instruments import CacheCounter
 from swell.oci.digest import Digest
 from swell.oci.document import Document
@@ -62,35 +62,27 @@ class CachedImages:
 
     def __init__(self, remote: RemoteImages, size: int) -> None:
         self._remote = remote
-        self._documents: LRUCache[tuple[str, str], Document] = LRUCache(size, getsizeof=_weight)
-        self._locations: LRUCache[tuple[str, str], Location] = LRUCache(size // 4, getsizeof=_weight)
-        self._reading: SingleFlight[tuple[str, str], Document] = SingleFlight(kept=False)
-        self._locating: SingleFlight[tuple[str, str], Location] = SingleFlight(kept=False)
+        documents: LRUCache[tuple[str, str], Document] = LRUCache(size, getsizeof=_weight)
+        locations: LRUCache[tuple[str, str], Location] = LRUCache(size // 4, getsizeof=_weight)
+        self._documents = CachedCalls(documents, _MANIFESTS, kept=False)
+        self._locations = CachedCalls(locations, _LOCATIONS, kept=False)
 
     async def manifest(self, grant: Grant, reference: str) -> Document:
         if parse_referrers_tag(reference):
             return await self._remote.manifest(grant, reference)  # not cached: a new signature must be visible
         key = (grant.token, reference)
-        if (document := self._documents.get(key)) is not None:
-            _MANIFESTS.hit()
-        else:
-            _MANIFESTS.miss()
+        if (document := self._documents.get(key)) is None:
             follow(grant.traceparent)
-            document = await self._reading.run(key, lambda: self._remote.manifest(grant, reference))
-            if _weight(document) <= self._documents.maxsize:
-                self._documents[key] = document
+            document = await self._documents.call(key, lambda: self._remote.manifest(grant, reference))
         return document
 
     async def locate(self, grant: Grant, digest: Digest) -> Location:
+        def is_usable(location: Location) -> bool:
+            return location.expires >= min(time.time() + 60, grant.expires.timestamp())
+
         key = (grant.token, str(digest))
-        location = self._locations.get(key)
-        if location is None or location.expires < min(time.time() + 60, grant.expires.timestamp()):
-            _LOCATIONS.miss()
-            location = await self._locating.run(key, lambda: self._remote.locate(grant, digest))
-            if _weight(location) <= self._locations.maxsize:
-                self._locations[key] = location
-        else:
-            _LOCATIONS.hit()
+        if (location := self._locations.get(key, is_usable)) is None:
+            location = await self._locations.call(key, lambda: self._remote.locate(grant, digest))
         return location
 
     async def referrers(self, grant: Grant, digest: Digest) -> bytes:

@@ -6,6 +6,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from swell.api.containers import ContainerConfig, ScanMode
+from swell.errors import NameUnknown
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import PUBLIC, Principal, limited_to
 
@@ -52,6 +53,16 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def platforms(self) -> tuple[str, ...]:
         return tuple(self.platform.split(","))
+
+
+def check_served(grant: Grant, repository: str) -> None:
+    """Raise `NameUnknown` unless the image of *grant* is served here, as *repository*."""
+    if parse_image(grant.image).repository != repository:
+        raise NameUnknown("the token was given for another image")
+    if grant.is_durable:
+        raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
+    if grant.is_dry:
+        raise NameUnknown("the token was given for a dry run: it has no image")
 
 
 def pull_name(authority: str, grant: Grant, image: Reference) -> str:

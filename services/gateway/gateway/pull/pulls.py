@@ -5,7 +5,7 @@ from functools import partial
 from typing import Protocol
 
 from gateway.access.guess_limiter import GuessLimiter
-from gateway.domain.grant import Grant, parse_image, served_tag
+from gateway.domain.grant import Grant, check_served, parse_image, served_tag
 from gateway.domain.location import Location
 from gateway.domain.token import is_token
 from swell.concurrency.retry import retry_until_available
@@ -155,14 +155,9 @@ class Pulls:
             TooManyRequests: too many unknown tokens were tried from *address*.
         """
         grant = await self._find_grant(token, address)
-        if parse_image(grant.image).repository != name:
-            raise NameUnknown("the token was given for another image")
+        check_served(grant, name)
         if not (grant.user or self._anonymous_access):
             raise NameUnknown("the token belongs to an anonymous request, and this server serves known users only")
-        if grant.is_durable:
-            raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
-        if grant.is_dry:
-            raise NameUnknown("the token was given for a dry run: it has no image")
         has_waited = False
         if grant.build_id:
             has_waited = not self._builds.is_known(grant.build_id)

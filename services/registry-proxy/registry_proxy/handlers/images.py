@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from registry_proxy.deliver.links import Links
+from registry_proxy.image_tree.resolve import ImageResolver
 from registry_proxy.image_tree.tree import Pull
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
@@ -18,19 +19,20 @@ from swell.rpc.v1.images_pb2_grpc import ImagesServicer
 
 
 class ImagesHandler(ImagesServicer):
-    """Decodes requests, calls *pulls* and *links*, and encodes their results."""
+    """Decodes requests, calls *pulls*, *links* and *resolver*, and encodes their results."""
 
-    def __init__(self, pulls: Pulls, links: Links) -> None:
+    def __init__(self, pulls: Pulls, links: Links, resolver: ImageResolver) -> None:
         self._pulls = pulls
         self._links = links
+        self._resolver = resolver
 
     @answers
     async def ResolveImage(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:
         platforms = tuple(map(parse_platform, request.platforms))
         image, principal = parse_reference(request.image), _principal(request)
         if request.fresh:
-            return pb.ResolveImageResponse(digest=await self._pulls.resolve_now(image, principal))
-        digest = await self._pulls.resolve(image, principal, platforms, complete=request.complete)
+            return pb.ResolveImageResponse(digest=await self._resolver.resolve_now(image, principal))
+        digest = await self._resolver.resolve(image, principal, platforms, complete=request.complete)
         return pb.ResolveImageResponse(digest=digest)
 
     @answers

@@ -25,8 +25,7 @@ class Augmentation:
             augmented = augment_index(document, await self._replaced(pull, document, walk, deeper(depth)))
         else:
             check_manifest(document)
-            await walk.fetch()
-            config = walk.read(await self._upstream_for(pull).fetch_config(pull.image, document.config))
+            config = await walk.fetch(self._upstream_for(pull).fetch_config, pull.image, document.config)
             image = augment(Image(document, config), pull.container_config)
             await self._documents.put_config(pull.token, image.config, pull.expires)
             augmented = image.manifest
@@ -37,8 +36,7 @@ class Augmentation:
         """Return the augmented entries of *index* by their old digests; at least one must have a requested platform."""
         replaced, missing = {}, None
         for entry in choose(index, pull.platforms):
-            await walk.fetch()
-            child = walk.read(await self._upstream_for(pull).fetch_manifest(pull.image.at(entry.digest)))
+            child = await walk.fetch(self._upstream_for(pull).fetch_manifest, pull.image.at(entry.digest))
             try:
                 if not (entry.platform or child.is_index):
                     await self._check_platform(pull, child, walk)
@@ -53,9 +51,8 @@ class Augmentation:
         """Check the platform of *manifest* in its config; its index does not give one."""
         if manifest.config.media_type not in CONFIGS:
             raise ManifestUnknown(f"{manifest.digest} is no container image")
-        await walk.fetch()
-        config = await self._upstream_for(pull).fetch_config(pull.image, manifest.config)
-        check_platform(walk.read(config), pull.platforms)
+        config = await walk.fetch(self._upstream_for(pull).fetch_config, pull.image, manifest.config)
+        check_platform(config, pull.platforms)
 
     def _upstream_for(self, pull: Pull) -> Upstream:
         return self._upstream.acting_for(pull.principal)

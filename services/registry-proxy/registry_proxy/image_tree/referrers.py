@@ -95,8 +95,7 @@ class Referrers:
         digests = await self._documents.digests(pull.token)
         source = digests.source if digests else root.digest
         unchanged = structs.replace(pull, container_config=ContainerConfig())
-        await walk.fetch()
-        base = walk.read(await self._upstream.acting_for(pull.principal).fetch_manifest(pull.image.at(source)))
+        base = await walk.fetch(self._upstream.acting_for(pull.principal).fetch_manifest, pull.image.at(source))
         upstream = [source, *await self._below(unchanged, base, walk)]
         changed = [root.digest, *await self._below(pull, root, walk)]
         return _Subjects(source, tuple(upstream), tuple(each for each in changed if each not in upstream))

@@ -183,9 +183,8 @@ class ImageTree:
 
     async def _walk_to(self, pull: Pull, digest: Digest, walk: Walk) -> Document | None:
         """Return a child; None if the registry does not have it, as a mirror that has only some platforms."""
-        await walk.fetch()
         try:
-            return walk.read(await self.child(pull, digest))
+            return await walk.fetch(self.child, pull, digest)
         except ManifestUnknown:
             return None
 

@@ -4,8 +4,9 @@ An index of an attacker may name twenty thousand manifests of 4 MiB each; one re
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import ParamSpec
 
 from registry_proxy.slots import TransferSlots
 from swell.concurrency.deadline import SHARE, within
@@ -19,6 +20,8 @@ MAX_BYTES = 64 << 20
 SECONDS = 45.0
 CONCURRENT_WALKS = 128
 PER_REGISTRY = 8
+
+P = ParamSpec("P")
 
 
 class Walk:
@@ -48,7 +51,12 @@ class Walk:
         if self._entries > MAX_ENTRIES:
             raise ManifestInvalid(f"The image's indexes have more than {MAX_ENTRIES} entries")
 
-    async def fetch(self) -> None:
+    async def fetch(self, fetch: Callable[P, Awaitable[Document]], *args: P.args, **kwargs: P.kwargs) -> Document:
+        """Return the document that *fetch* returns; count it and its bytes. See `count_fetch` and `read`."""
+        await self.count_fetch()
+        return self.read(await fetch(*args, **kwargs))
+
+    async def count_fetch(self) -> None:
         """Count a request to the registry; the first one waits for a slot.
 
         Raises:

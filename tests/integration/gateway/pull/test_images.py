@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from cachetools import TTLCache
 
 from gateway.adapters.image_lookup import COMPLETE_SECONDS, CachedLookup, RemoteLookup
 from gateway.adapters.images import CachedImages, RemoteImages
@@ -109,12 +108,10 @@ async def test_a_hundred_that_miss_at_once_ask_once(remote: Remote, images: Cach
     assert set(remote.asked.values()) == {1}
 
 
-async def test_a_whole_image_is_checked_once_a_second_for_each_principal(
-    remote: Remote, lookup: CachedLookup, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_whole_image_is_checked_once_a_second_for_each_principal(remote: Remote) -> None:
     """A check asks for every blob: a client that repeats its request must not multiply that, nor learn of another's."""
     now = [0.0]
-    monkeypatch.setattr(lookup, "_complete", TTLCache(10, COMPLETE_SECONDS, timer=lambda: now[0]))
+    lookup = CachedLookup(Lookup(remote), now=lambda: now[0])
     for principal in (PUBLIC, OPERATOR, PUBLIC):
         await lookup.resolve_complete(UBUNTU, principal)
     assert set(remote.asked.values()) == {1}

@@ -14,6 +14,7 @@ from gateway.adapters.images import RemoteImages
 from registry_proxy.deliver.links import STORE_LIFE, Links
 from registry_proxy.domain.link import LIFE, Origin, mark_of, verify
 from registry_proxy.handlers.images import ImagesHandler, from_proto
+from registry_proxy.image_tree.resolve import ImageResolver
 from registry_proxy.pull import Pulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest, BlobUnknown, DigestInvalid, ManifestUnknown
@@ -56,7 +57,8 @@ def store() -> PublicStore:
 
 @pytest.fixture
 async def channel(registry: FakeRegistry, layers: MemoryLayers, store: PublicStore) -> AsyncIterator[Channel]:
-    handler = ImagesHandler(Pulls(registry, MemoryDocuments(), layers, MemoryLeases()), Links(store, DATA, KEY))
+    pulls = Pulls(registry, MemoryDocuments(), layers, MemoryLeases())
+    handler = ImagesHandler(pulls, Links(store, DATA, KEY), ImageResolver(registry))
     where = Address("127.0.0.1", Ports.free().registry_proxy)
     async with (
         answering(where, lambda server: add_ImagesServicer_to_server(handler, server)),

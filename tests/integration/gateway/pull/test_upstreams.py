@@ -25,6 +25,7 @@ from registry_proxy.adapters.leases import RedisLeases
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver.links import Links
 from registry_proxy.handlers.images import ImagesHandler
+from registry_proxy.image_tree.resolve import ImageResolver
 from swell.errors import UpstreamSlow
 from swell.net.http import listening
 from swell.net.outbound import DIRECT, Policy, Reach, open_session
@@ -93,7 +94,8 @@ async def opened(redis: Redis, reach: Reach = DIRECT) -> AsyncIterator[Door]:
         session = await stack.enter_async_context(open_session(Policy(frozenset({"127.0.0.1"})), reach))
         cache = ImageCache(RegistryUpstream(session, Keyring()), Keyring())
         proxied = pull.Pulls(cache, RedisDocuments(redis), MemoryLayers(), RedisLeases(redis))
-        handler = ImagesHandler(proxied, Links(PublicStore(), "http://data.test", b"key"))
+        links = Links(PublicStore(), "http://data.test", b"key")
+        handler = ImagesHandler(proxied, links, ImageResolver(cache))
         proxy = Address("127.0.0.1", Ports.free().registry_proxy)
         await stack.enter_async_context(answering(proxy, lambda server: add_ImagesServicer_to_server(handler, server)))
         channel = await stack.enter_async_context(connect(f"{proxy.host}:{proxy.port}"))

@@ -70,6 +70,7 @@ def test_every_template_refuses_such_a_file(template: Template, text: str) -> No
         ("dependencies:\n- a\n-\n", {"dependencies": ["a"]}),
         ("name: ~\nchannels:\ndependencies: [a]\n", {"dependencies": ["a"]}),
         ("channels: [~, b, '']\ndependencies: [a]\n", {"channels": ["b"], "dependencies": ["a"]}),
+        ("channels: ' '\ndependencies: [a]\n", {"dependencies": ["a"]}),
         ("dependencies: [a, pip: ~]\n", {"dependencies": ["a"]}),
         ("dependencies: [a, pip: [~, '', [], {}]]\n", {"dependencies": ["a"]}),
         ("dependencies: [a, pip: {}]\n", {"dependencies": ["a"]}),
