@@ -4,13 +4,13 @@ from typing import Self
 
 from msgspec import Struct
 
-from builder.buildkit.build import Result
 from builder.buildkit.daemons.daemon import Daemon
 from builder.buildkit.daemons.pool import Lease
 from builder.buildkit.failure import diagnose
 from builder.buildkit.limits import too_many_processes
 from builder.buildkit.network.egress import EgressProxy
 from builder.buildkit.network.push_gateway import PushGateway
+from builder.buildkit.output import Result
 from builder.buildkit.progress import Progress
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings

@@ -17,12 +17,13 @@ from yarl import URL
 from builder.adapters.auth_files import AuthFiles
 from builder.buildkit import policy
 from builder.buildkit.base_annotations import base_annotations
-from builder.buildkit.build import Result, arguments, follow, secret_file
+from builder.buildkit.build import arguments, secret_file
 from builder.buildkit.build_files import BuildFiles
 from builder.buildkit.buildctl import buildctl
 from builder.buildkit.docker_config import docker_config, source_policy, with_push_login
 from builder.buildkit.evidence import evidence_of
 from builder.buildkit.failure import diagnose
+from builder.buildkit.output import Result, follow
 from builder.buildkit.progress import Progress
 from builder.buildkit.sif import push_sif
 from builder.buildkit.trial import run_trial, trial_recipe

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from builder.adapters.commands import drop
-from builder.buildkit.build import exporting, follow, secret_file
+from builder.buildkit.build import exporting, secret_file
 from builder.buildkit.build_failure import GroupEvents, failure_of
 from builder.buildkit.build_files import BuildFiles
 from builder.buildkit.daemons.pool import Lease
 from builder.buildkit.limits import watched
 from builder.buildkit.network.egress import EgressProxy
 from builder.buildkit.network.push_gateway import PushGateway
+from builder.buildkit.output import follow
 from builder.buildkit.progress import Progress
 from builder.domain.failure import BuildFailure
 from builder.domain.time_limit import retry_push
