@@ -24,7 +24,7 @@ from gateway.builds.queries import BuildQueries
 from gateway.handlers.actor import actor_of
 from gateway.handlers.builds import BuildsController, builds, own_builds
 from gateway.handlers.container_tokens import TokensController
-from gateway.handlers.containers import ContainersController, Submissions
+from gateway.handlers.containers import ContainersController
 from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.inspect import InspectController
 from gateway.handlers.keys import KeysController
@@ -36,13 +36,14 @@ from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.scans import ScansController, affected
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
 from gateway.handlers.sessions import end_sessions, session
+from gateway.handlers.submissions import Submissions, SubmissionsHandler
 from gateway.handlers.vault import VaultController
 from gateway.handlers.webhooks import WebhooksController
 from gateway.http.caller import Callers
 from gateway.http.edge import Edge
 from gateway.http.guess_limits import GuessLimits
 from gateway.http.head import HeadAsGet
-from gateway.http.large_bodies import LargeBodies
+from gateway.http.large_bodies import BodyRoom, LargeBodies
 from gateway.http.read_guard import read_guard
 from gateway.http.sessions import Sessions, SessionTokens
 from gateway.inspect import Inspector
@@ -170,8 +171,11 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
-    limited = GuessLimits(LargeBodies(HeadAsGet(app), callers), callers)
-    return Edge(registry, SessionTokens(limited, service.sessions), registry.recent, pairing=pairing, tls=tls)
+    room = BodyRoom()
+    limited = GuessLimits(LargeBodies(HeadAsGet(app), callers, room), callers)
+    submit = LargeBodies(SubmissionsHandler(containers.submissions), callers, room)
+    framework = SessionTokens(limited, service.sessions)
+    return Edge(registry, framework, registry.recent, submit=submit, pairing=pairing, tls=tls)
 
 
 def _provider(part: object):  # type: ignore[no-untyped-def]

@@ -38,8 +38,8 @@ from gateway.domain.quota import Quotas
 from gateway.domain.record_access import RecordAccess
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
-from gateway.handlers.containers import LiveTokens, Submissions
 from gateway.handlers.registry import RegistryHandler
+from gateway.handlers.submissions import LiveTokens, Submissions
 from gateway.http.caller import Callers, ClientAddress
 from gateway.http.sessions import Sessions
 from gateway.inspect import Inspector

@@ -132,7 +132,7 @@ async def cancel_build(
     request: HttpRequest, build_id: str, cancellations: Cancellations, callers: Callers, accounts: Accounts
 ) -> Cancellation:
     """Cancel a build or a mirror; a wrong request id counts as a guess."""
-    body = decode(await read_body(request) or b"{}", CancelRequest)
+    body = decode(await read_body(request.scope, request.receive) or b"{}", CancelRequest)
     return await cancel_as(request, build_id, body, cancellations, callers, accounts)
 
 

@@ -11,7 +11,7 @@ from gateway.access.accounts import Accounts
 from gateway.access.revoke import Revocations
 from gateway.builds.queries import BuildQueries
 from gateway.domain.record_access import Resource
-from gateway.handlers.containers import Submissions
+from gateway.handlers.submissions import Submissions
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
@@ -24,7 +24,7 @@ class TokensController(Controller):
 
     @post(status_code=200, request_max_body_size=None)
     async def submit(self, request: HttpRequest, submissions: NamedDependency[Submissions]) -> ContainerAnswer:
-        return await submissions.submit(request, legacy=True)
+        return await submissions.read(request.scope, request.receive, legacy=True)
 
     @get("/{token:str}", opt=reads(Resource.CONTAINER))
     async def describe(self, token: FromPath[str], queries: NamedDependency[BuildQueries]) -> TokenDescription:

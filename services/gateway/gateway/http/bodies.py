@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from litestar import Request
-from litestar.types import Receive
+from litestar.types import Receive, Scope
 
 from gateway.http.large_bodies import SMALL, reservation_of
 from swell.api.lenient import decode
@@ -29,20 +29,25 @@ _DRAIN_SECONDS = 30
 
 
 async def read(request: HttpRequest, kind: type[T]) -> T:
-    """Decode the JSON body of *request* as *kind*.
+    """Decode the JSON body of *request* as *kind*; raises the errors of `read_json`."""
+    return await read_json(request.scope, request.receive, kind)
+
+
+async def read_json(scope: Scope, receive: Receive, kind: type[T]) -> T:
+    """Decode the JSON body of the request *scope* as *kind*.
 
     Raises:
         BadRequest: the body is not JSON, or a member has the wrong type; the message names the member.
         MediaTypeUnsupported, RequestSlow, TooLarge: see `read_body`.
     """
-    body = await read_body(request)
+    body = await read_body(scope, receive)
     if len(body) > LARGE:
         return await asyncio.to_thread(decode, body, kind)  # the event loop serves other requests meanwhile
     return decode(body, kind)
 
 
-async def read_body(request: HttpRequest, media_type: str = JSON) -> bytes:
-    """The body of *request*, at most `MAX_BODY` bytes of *media_type*.
+async def read_body(scope: Scope, receive: Receive, media_type: str = JSON) -> bytes:
+    """The body of the request *scope*, at most `MAX_BODY` bytes of *media_type*.
 
     Up to 50 MiB of a larger body are read and dropped: many clients send the whole body before they read a response,
     and would otherwise see a closed connection instead of the error. Nothing is read of a body that `Content-Length`
@@ -55,7 +60,7 @@ async def read_body(request: HttpRequest, media_type: str = JSON) -> bytes:
         TooLarge: the body is larger.
         Unavailable: there is no memory for a large body at the moment.
     """
-    declared, reservation = _declared_size(request.headers), reservation_of(request.scope)
+    (declared, content_type), reservation = _described(scope["headers"]), reservation_of(scope)
     if declared > _MAX_DRAINED:
         raise _too_large()
     if SMALL < declared <= MAX_BODY:
@@ -64,8 +69,9 @@ async def read_body(request: HttpRequest, media_type: str = JSON) -> bytes:
     while more and size <= _MAX_DRAINED:
         rate = LARGE_RATE if reservation.size else MIN_RATE
         remaining = started + min(SILENCE + size / rate, MAX_SECONDS) - time.monotonic()
-        piece, more = await _receive_piece(request.receive, remaining, rate)
+        piece, more = await _receive_piece(receive, remaining, rate)
         size += len(piece)
+        more = more and size != declared  # the server would say in one more message that the body has ended
         if max(size, declared) > MAX_BODY:
             pieces.clear()
             reservation.give_back()
@@ -77,7 +83,7 @@ async def read_body(request: HttpRequest, media_type: str = JSON) -> bytes:
     if size > MAX_BODY:
         raise _too_large()
     if size:  # some clients send a type with an empty body
-        _check_media_type(request.headers.get("content-type", ""), media_type)
+        _check_media_type(content_type, media_type)
     return b"".join(pieces)
 
 
@@ -85,10 +91,22 @@ def _too_large() -> TooLarge:
     return TooLarge(f"the request is larger than {MAX_BODY >> 20} MiB")
 
 
-def _declared_size(headers: Mapping[str, str]) -> int:
-    """The `Content-Length` in *headers*; 0 if it is missing, as in chunked requests."""
-    length = headers.get("content-length", "")
-    return int(length) if length.isdecimal() and len(length) <= _MAX_DIGITS else 0
+def _described(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
+    """The `Content-Length` and the `Content-Type` in *headers*; 0 and "" if they are missing.
+
+    A chunked body has no declared length, whatever `Content-Length` says.
+    Source: RFC 9112, 6.3 "Message Body Length", https://www.rfc-editor.org/rfc/rfc9112#section-6.3
+    """
+    length, content_type, chunked = b"", b"", False
+    for name, value in headers:
+        if name == b"content-length":
+            length = value
+        elif name == b"content-type":
+            content_type = content_type or value
+        elif name == b"transfer-encoding":
+            chunked = True
+    declared = int(length) if length.isdigit() and len(length) <= _MAX_DIGITS and not chunked else 0
+    return declared, content_type.decode("latin-1")
 
 
 def _check_media_type(content_type: str, expected: str) -> None:

@@ -1,6 +1,6 @@
 """The outermost application: what every request has in common, in one pass.
 
-Pulls are most of the requests, so those under `/v2` do not pass the framework and its middleware.
+Pulls and container requests are most of the requests, so they do not pass the framework and its middleware.
 """
 
 import time
@@ -31,6 +31,8 @@ from swell.log import current_trace, new_id, tracing, tracing_as
 from swell.spans import new_trace
 
 NEW_WORK = frozenset({"POST", "PUT"})
+SUBMITS = frozenset({"/v1alpha2/container", "/container-token"})
+"""The paths of container requests. Other spellings, such as with a final slash, are for the framework."""
 STOPPING = "this server is stopping: send the request again, to another one"
 
 
@@ -40,9 +42,9 @@ class RecentAnswers(Protocol):
 
 
 class Edge:
-    """Sends requests under `/v2` to *registry*, and all others to *app*.
+    """Sends requests under `/v2` to *registry*, container requests to *submit*, and all others to *app*.
 
-    What *recent* answers needs neither of them.
+    What *recent* answers needs none of them.
 
     Each request gets an id, which its response has as `X-Request-Id`, a trace of its own, which is linked to that of
     the client, and a line in the log. Crawlers, and requests with a head that is malformed or too large, are refused.
@@ -56,10 +58,12 @@ class Edge:
         app: ASGIApp,
         recent: RecentAnswers | None = None,
         *,
+        submit: ASGIApp | None = None,
         pairing: ASGIApp | None = None,
         tls: bool = False,
     ) -> None:
         self._recent = recent
+        self._submit = submit or app
         self._pairing = pairing
         self._registry = registry
         self._app = app
@@ -116,6 +120,8 @@ class Edge:
             await self._registry(scope, receive, sending)
         elif self._is_draining and scope["method"] in NEW_WORK:
             await send_error(scope, sending, Unavailable(STOPPING, retry_after=1))
+        elif path in SUBMITS and scope["method"] == "POST":
+            await self._submit(scope, receive, sending)
         else:
             await self._app(scope, receive, sending)
         return sending.status

@@ -24,7 +24,7 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, str]:
     """
     if not is_own_page(request.scope["headers"]):
         raise CrossSite
-    body = await read_body(request, FORM)
+    body = await read_body(request.scope, request.receive, FORM)
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
     except ValueError as error:

@@ -17,7 +17,7 @@ from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.app import ContainerParts
 from gateway.connections import Connections
 from gateway.domain.grant import Grant
-from gateway.handlers.containers import Submissions
+from gateway.handlers.submissions import Submissions
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
 from gateway.notices.queue import Follow

@@ -36,16 +36,29 @@ def request(messages: Iterable[dict[str, Any]], room: BodyRoom | None = None, **
     return Request(scope, receive=receive)  # type: ignore[arg-type]
 
 
+async def body_of(sent: Request[Any, Any, Any]) -> bytes:
+    return await read_body(sent.scope, sent.receive)
+
+
 async def test_a_body_comes_in_pieces() -> None:
     """The server passes a body on as it arrives."""
-    assert await read_body(request([piece(b"a", more=True), piece(b"", more=True), piece(b"b")])) == b"ab"
+    assert await body_of(request([piece(b"a", more=True), piece(b"", more=True), piece(b"b")])) == b"ab"
+
+
+async def test_a_body_ends_at_its_declared_length() -> None:
+    """The message that says only this would be one more wait of each request. A chunked body has no such length."""
+    halves = [piece(b"ab", more=True), piece(b"cd", more=True)]
+
+    assert await body_of(request([*halves, BROKEN], content_length="4")) == b"abcd"
+    with pytest.raises(BadRequest, match="breaks off"):
+        await body_of(request([*halves, BROKEN], content_length="4", transfer_encoding="chunked"))
 
 
 @pytest.mark.parametrize("before", [[], [piece(b'{"a":', more=True)]])
 async def test_a_body_that_breaks_off_is_the_clients_doing(before: list[dict[str, Any]]) -> None:
     """A connection that ends, or a chunk that is none: nothing went wrong on our side."""
     with pytest.raises(BadRequest, match="breaks off"):
-        await read_body(request([*before, BROKEN]))
+        await body_of(request([*before, BROKEN]))
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +66,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
     monkeypatch.setattr(bodies, "SILENCE", 0.01)
 
     with pytest.raises(RequestSlow):
-        await read_body(request([piece(b"{", more=True)]))
+        await body_of(request([piece(b"{", more=True)]))
 
 
 async def test_a_body_that_is_too_large_is_read_before_it_is_refused() -> None:
@@ -62,7 +75,7 @@ async def test_a_body_that_is_too_large_is_read_before_it_is_refused() -> None:
 
     for messages in ([part, part, piece(b"")], [part] * 6):
         with pytest.raises(TooLarge):
-            await read_body(large := request(messages))
+            await body_of(large := request(messages))
         assert reservation_of(large.scope).size == 0
 
 
@@ -70,12 +83,12 @@ async def test_a_body_that_is_too_large_is_read_before_it_is_refused() -> None:
 async def test_what_is_not_said_to_be_json_is_not_read(kind: str) -> None:
     """Browsers may send other types from any web page."""
     with pytest.raises(MediaTypeUnsupported, match="application/json"):
-        await read_body(request([piece(b"{}")], content_type=kind))
+        await body_of(request([piece(b"{}")], content_type=kind))
 
 
 async def test_nothing_at_all_has_no_type() -> None:
     """Many a client says that its empty body is a stream of octets: who cancels a build by a token sends none."""
-    assert await read_body(request([piece(b"")], content_type="application/octet-stream")) == b""
+    assert await body_of(request([piece(b"")], content_type="application/octet-stream")) == b""
 
 
 @pytest.mark.parametrize("size", [1, 1 << 20])
@@ -94,8 +107,8 @@ async def test_a_large_body_has_its_memory_reserved(declared: bool) -> None:
     large = request([piece(bytes(SMALL), more=True), piece(bytes(SMALL))], **headers)
     small = request([piece(bytes(SMALL))])
 
-    assert len(await read_body(large)) == size
-    assert len(await read_body(small)) == SMALL
+    assert len(await body_of(large)) == size
+    assert len(await body_of(small)) == SMALL
     assert reservation_of(large.scope).size == (size if declared else MAX_BODY)
     assert reservation_of(small.scope).size == 0
 
@@ -107,6 +120,6 @@ async def test_a_large_body_is_not_read_before_it_has_its_room() -> None:
     waiting = iter([piece(bytes(MAX_BODY))])
 
     with pytest.raises(Unavailable, match="too many large requests"):
-        await read_body(request(waiting, room, content_length=str(MAX_BODY)))
+        await body_of(request(waiting, room, content_length=str(MAX_BODY)))
 
     assert next(waiting, None) is not None

@@ -5,7 +5,7 @@ from typing import Any
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 
-from gateway.handlers.containers import Submissions
+from gateway.handlers.submissions import Submissions
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.package_search import Found, PackageSearch

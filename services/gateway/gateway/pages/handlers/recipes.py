@@ -8,7 +8,7 @@ from litestar.params import FromPath
 
 from gateway.builds.queries import BuildQueries
 from gateway.domain.record_access import Resource
-from gateway.handlers.containers import Submissions
+from gateway.handlers.submissions import Submissions
 from gateway.http.bodies import HttpRequest
 from gateway.http.read_guard import reads
 from gateway.pages.forms import read_form
