@@ -4,12 +4,15 @@ import gzip
 import hashlib
 import io
 import tarfile
+import zlib
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swell import gunzip
 from swell.api.containers import ContainerLayer
 from swell.errors import BadRequest, DigestInvalid, SwellError, TooLarge
 from swell.layers import LayerMeter, measure, verify_layer
@@ -118,3 +121,36 @@ def test_hostile_bytes_end_in_an_error_of_ours(content: bytes, wrapped: bool) ->
     """For any content, the answer is a sentence and no stack trace."""
     with suppress(SwellError):
         verify_layer(gzip.compress(content) if wrapped else content, LAYER)
+
+
+def test_many_members_of_gzip_take_time_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte of empty members took seconds, because each copied all that follows it."""
+    read = list[int]()
+    inflate = zlib.decompressobj
+
+    class Counting:
+        def __init__(self, form: int) -> None:
+            self._inner = inflate(form)
+
+        def decompress(self, content: bytes, most: int) -> bytes:
+            read.append(len(content))
+            return self._inner.decompress(content, most)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+    monkeypatch.setattr(zlib, "decompressobj", Counting)
+    content = gzip.compress(TAR) + gzip.compress(b"") * 50_000
+
+    assert measure(content, len(TAR)).tar_size == len(TAR)
+    assert sum(read) < 200 * len(content)
+
+
+def test_a_layer_may_have_a_million_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs time although it may be empty."""
+    monkeypatch.setattr(gunzip, "MAX_MEMBERS", 3)
+    member = gzip.compress(b"")
+    assert measure(gzip.compress(TAR) + 2 * member, len(TAR)).tar_size == len(TAR)
+
+    with pytest.raises(BadRequest, match="cannot be inflated"):
+        measure(gzip.compress(TAR) + 3 * member, len(TAR))

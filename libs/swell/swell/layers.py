@@ -2,14 +2,13 @@
 
 import hashlib
 import tarfile
-import zlib
 
 from msgspec import structs
 
 from swell.api.containers import ContainerLayer
 from swell.errors import BadRequest, DigestInvalid, TooLarge
+from swell.gunzip import BadGzip, Gunzip
 
-_GZIP = 16 + zlib.MAX_WBITS
 _PIECE = 1 << 20
 _BLOCK = 512
 
@@ -27,7 +26,7 @@ class LayerMeter:
         self._tar = hashlib.sha256()
         self._tar_size = 0
         self._head = b""
-        self._inflate = zlib.decompressobj(_GZIP)
+        self._gunzip = Gunzip()
 
     @property
     def tar_size(self) -> int:
@@ -43,14 +42,11 @@ class LayerMeter:
         """
         self._gzip.update(piece)
         self._gzip_size += len(piece)
-        while piece:
-            if self._inflate.eof:  # the next member follows
-                self._inflate = zlib.decompressobj(_GZIP)
-            try:
-                self._take(self._inflate.decompress(piece, _PIECE))
-            except zlib.error as error:
-                raise BadRequest("The layer is not a gzipped tar: it cannot be inflated") from error
-            piece = self._inflate.unconsumed_tail or self._inflate.unused_data
+        try:
+            for tar in self._gunzip.inflate(piece):
+                self._take(tar)
+        except BadGzip as error:
+            raise BadRequest("The layer is not a gzipped tar: it cannot be inflated") from error
 
     def finish(self, layer: ContainerLayer) -> ContainerLayer:
         """Return *layer* with the measured digests and size, after comparing those it has.
@@ -59,9 +55,11 @@ class LayerMeter:
             BadRequest: the gzip stream is incomplete, or does not contain a tar.
             DigestInvalid: a digest or the size is wrong; the message has the correct one.
         """
-        self._take(self._inflate.flush())
-        if not self._inflate.eof:
-            raise BadRequest("The layer is not a gzipped tar: it breaks off")
+        try:
+            for tar in self._gunzip.finish():
+                self._take(tar)
+        except BadGzip as error:
+            raise BadRequest("The layer is not a gzipped tar: it breaks off") from error
         self._check_tar()
         measured = structs.replace(
             layer,

@@ -172,8 +172,9 @@ def test_an_index_entry_needs_no_media_type_and_layers_may_be_null() -> None:
         b'{"a": "\\ud800"}',
         b'{"a":' * 100_000,
         b"[" * 100_000,
+        b'{"a":[' + b"[]," * 400_000 + b"[]]}",
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_what_is_no_json_object_is_invalid_and_nothing_else(content: bytes) -> None:
     """Any client can push anything to a registry; no document may crash its reader."""

@@ -12,17 +12,24 @@ import msgspec
 from msgspec import inspect
 
 from swell.errors import BadRequest
+from swell.json_size import has_more_values
 
 T = TypeVar("T")
 Coerce = Callable[[Any], Any]
+
+MAX_VALUES = 100_000
+"""Of a body; large bodies have large texts, not many of them."""
 
 
 def decode(body: bytes, kind: type[T]) -> T:
     """Read *body* as *kind*, a Struct; unknown members are ignored, null means absent.
 
     Raises:
-        BadRequest: it is no JSON, or a member cannot be read; the message names the place.
+        BadRequest: it is no JSON, has more than 100,000 values, or a member cannot be read; the message names the
+            place.
     """
+    if has_more_values(body, MAX_VALUES):
+        raise BadRequest(f"the request body has more than {MAX_VALUES} values")
     try:
         plain = _coercion(kind)(msgspec.json.decode(body or b"null"))  # type: ignore[arg-type]  # types can be hashed
         return msgspec.convert(plain, kind, strict=False)

@@ -12,12 +12,16 @@ import msgspec
 from msgspec import Struct
 
 from swell.errors import ManifestInvalid
+from swell.json_size import has_more_values
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST
 from swell.oci.unambiguous import check_unambiguous
 
 View = TypeVar("View", bound=Struct)
+
+MAX_VALUES = 300_000
+"""An index of 4 MiB with 50,000 entries has about 250,000."""
 
 
 class _Index(Struct):
@@ -54,6 +58,8 @@ class Document(Struct, frozen=True, dict=True):
     @cached_property
     def fields(self) -> Mapping[str, Any]:
         """The JSON object with its keys in order; shared, so do not modify it."""
+        if has_more_values(self.content, MAX_VALUES):
+            raise ManifestInvalid(f"The document has more than {MAX_VALUES} values")
         try:
             fields = msgspec.json.decode(self.content)
         except (ValueError, RecursionError) as error:

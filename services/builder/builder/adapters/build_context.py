@@ -8,22 +8,20 @@ Source: CVE-2025-4517, https://nvd.nist.gov/vuln/detail/CVE-2025-4517
 """
 
 import errno
-import gzip
 import os
 import shutil
 import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
 from builder.domain.failure import BuildFailure
+from swell.gunzip import open_gzip
 from swell.store.records import Reason
+from swell.tar import LARGEST_READ, TarReader
 
 _MOST_MEMBERS = 100_000
-_LARGEST_READ = 1 << 20
-"""Bytes of one read: `tarfile` reads a header of any size at once; contents are read in small pieces."""
 _LATEST = 1 << 33  # seconds since 1970 that every file system supports
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -50,12 +48,12 @@ def unpack(archive: Path, directory: Path, *, limit: int, owner: int) -> None:
     """
     try:
         with (
-            _Bounded(archive, limit) as stream,
-            tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as members,
+            archive.open("rb") as file,
+            TarReader(cast(IO[bytes], _Bounded(file, limit))) as members,
             _opened(os.open(directory, _FOLDER)) as root,
         ):
             _Tree(root, owner).fill(members, limit)
-    except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, KeyError) as error:
+    except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise _refused(str(error)) from error
 
 
@@ -88,7 +86,7 @@ class _Tree:
         self._root = root
         self._owner = owner
 
-    def fill(self, members: tarfile.TarFile, limit: int) -> None:
+    def fill(self, members: TarReader, limit: int) -> None:
         times = list[tuple[list[str], float]]()  # of directories, which change while they are filled
         left = limit
         for number, member in enumerate(members):
@@ -105,7 +103,7 @@ class _Tree:
             with _named_errors("/".join(parts)), self._folder(parts) as folder:
                 os.utime(folder, (time, time))
 
-    def _put(self, parts: list[str], member: tarfile.TarInfo, members: tarfile.TarFile) -> None:
+    def _put(self, parts: list[str], member: tarfile.TarInfo, members: TarReader) -> None:
         if member.isdir():
             with self._folder(parts) as folder:
                 if parts:
@@ -117,7 +115,7 @@ class _Tree:
         with self._folder(folders) as folder:
             _remove_existing(folder, name)
             if member.isfile():
-                self._write(folder, name, member, cast(IO[bytes], members.extractfile(member)))
+                self._write(folder, name, member, members.content(member))
             elif member.issym():
                 _check_inside(folders, member.linkname)
                 os.symlink(member.linkname, name, dir_fd=folder)
@@ -127,7 +125,7 @@ class _Tree:
 
     def _write(self, folder: int, name: str, member: tarfile.TarInfo, content: IO[bytes]) -> None:
         with os.fdopen(os.open(name, _NEW_FILE, 0o600, dir_fd=folder), "wb") as file:
-            shutil.copyfileobj(content, file, _LARGEST_READ // 4)
+            shutil.copyfileobj(content, file, LARGEST_READ // 4)
             file.flush()
             os.fchown(file.fileno(), self._owner, self._owner)
             os.fchmod(file.fileno(), member.mode & 0o777 | 0o600)
@@ -210,21 +208,25 @@ def _time(member: tarfile.TarInfo) -> float:
     return min(max(member.mtime, 0), _LATEST)
 
 
-class _Bounded(gzip.GzipFile):
-    """A gzip reader that fails after *limit* bytes; bytes that are read twice count twice."""
+class _Bounded:
+    """A reader of the gzip *file* that fails after *limit* bytes; bytes that are read twice count twice."""
 
-    def __init__(self, path: Path, limit: int) -> None:
-        super().__init__(path, "rb")
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._content = open_gzip(file)
         self._left = limit
 
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= _LARGEST_READ:
-            raise _refused("it has a header that is too large")
-        content = super().read(size)
+    def read(self, size: int = -1) -> bytes:
+        content = self._content.read(size)
         self._left -= len(content)
         if self._left < 0:
             raise _refused("it is too large")
         return content
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        return self._content.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._content.tell()
 
 
 def _refused(why: str) -> BuildFailure:

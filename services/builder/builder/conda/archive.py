@@ -10,16 +10,16 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
 import zstandard
 
-from builder.conda.model.package import DESCRIPTIONS, Malformed, Package, read_package
+from builder.conda.model.package import DESCRIPTIONS, MAX_FILES, Malformed, Package, read_package
+from swell.tar import LARGEST_READ, TarReader
 
-_MAX_MEMBERS = 300_000
 _DESCRIPTION_BYTES = 256 << 20  # of an archive's metadata, uncompressed
-_MAX_READ = 1 << 20
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, EOFError, UnicodeError, ValueError, KeyError)
 
 
@@ -34,19 +34,21 @@ def describe(archive: Path, *, limit: int) -> Package:
         newer = archive.suffix == ".conda"
         most = _DESCRIPTION_BYTES if newer else limit
         stream = _Bounded(opened.enter_context(_unpacked(archive, "info-" if newer else "")), most)
-        members = opened.enter_context(tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|"))
+        members = opened.enter_context(TarReader(cast(IO[bytes], stream), seekable=False))
         return read_package(_descriptions(members))
 
 
-def _descriptions(members: tarfile.TarFile) -> dict[str, bytes]:
+def _descriptions(members: TarReader) -> dict[str, bytes]:
     """Return the metadata files in `info/`. In the older format they are at the start of the archive."""
     found: dict[str, bytes] = {}
-    for member in members:
+    for count, member in enumerate(members):
+        if count >= MAX_FILES:
+            raise Malformed(f"the archive has more than {MAX_FILES} files")
         if member.name in DESCRIPTIONS and member.isfile():
             if member.size > _DESCRIPTION_BYTES:
                 raise Malformed(f"{member.name} is too large")
-            content = members.extractfile(member)
-            found[member.name] = content.read() if content else b""
+            content = members.content(member)
+            found[member.name] = b"".join(iter(partial(content.read, LARGEST_READ), b""))
         elif not member.name.startswith("info/") and {"info/index.json", "info/paths.json"} <= found.keys():
             break
     return found
@@ -55,12 +57,12 @@ def _descriptions(members: tarfile.TarFile) -> dict[str, bytes]:
 class Contents:
     """The files of one package, readable in any order."""
 
-    def __init__(self, archive: tarfile.TarFile) -> None:
+    def __init__(self, archive: TarReader) -> None:
         self._archive = archive
         self._members: dict[str, tarfile.TarInfo] = {}
         for count, member in enumerate(archive):
-            if count >= _MAX_MEMBERS:
-                raise Malformed(f"the archive has more than {_MAX_MEMBERS} files")
+            if count >= MAX_FILES:
+                raise Malformed(f"the archive has more than {MAX_FILES} files")
             self._members[member.name.removeprefix("./")] = member
 
     def find(self, path: str) -> tarfile.TarInfo:
@@ -80,8 +82,8 @@ class Contents:
 
     def pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
         """Yield the bytes of a file."""
-        content = self._archive.extractfile(member)
-        while content and (piece := content.read(_MAX_READ)):
+        content = self._archive.content(member)
+        while piece := content.read(LARGEST_READ):
             yield piece
 
 
@@ -96,9 +98,8 @@ def contents(archive: Path, scratch: Path, *, limit: int) -> Iterator[Contents]:
     with _explained(), ExitStack() as opened:
         opened.callback(scratch.unlink, missing_ok=True)
         with _unpacked(archive, "pkg-" if archive.suffix == ".conda" else "") as source, scratch.open("xb") as file:
-            shutil.copyfileobj(cast(IO[bytes], _Bounded(source, limit)), file, _MAX_READ)
-        reader = _SmallReads(opened.enter_context(scratch.open("rb")))
-        yield Contents(opened.enter_context(tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:")))
+            shutil.copyfileobj(cast(IO[bytes], _Bounded(source, limit)), file, LARGEST_READ)
+        yield Contents(opened.enter_context(TarReader(opened.enter_context(scratch.open("rb")))))
 
 
 @contextmanager
@@ -128,19 +129,6 @@ class _Bounded:
         if self._left < 0:
             raise Malformed("the archive is too large when it is unpacked")
         return content
-
-
-class _SmallReads:
-    """A file that rejects large reads: tarfile reads a whole header at once, of any declared length."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _MAX_READ:
-            raise Malformed("the archive has a header that is too large")
-        return self._file.read(size)
 
 
 @contextmanager

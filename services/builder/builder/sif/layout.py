@@ -6,25 +6,22 @@ https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md; pax(1)
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html, and the extensions of GNU tar.
 """
 
-import gzip
 import os
 import stat
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, cast
 
 from builder.sif.rootfs import LayerInvalid
 from swell.errors import DigestInvalid, ManifestInvalid
+from swell.gunzip import open_gzip
 from swell.oci.digest import Digest, digest_of, hex_of, parse_digest
 from swell.oci.document import Document, detect
+from swell.tar import LARGEST_READ, TarReader
 
 _DOCUMENT_BYTES = 4 << 20
-_MAX_READ = 1 << 20
-"""The maximum size of one read in bytes: tarfile reads a whole header at once, even one of a gigabyte."""
 
 _GZIP = b"\x1f\x8b"
 
@@ -52,9 +49,8 @@ class Layout:
         with self._blob(layer) as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
-            content = cast(IO[bytes], _Bounded(gzip.GzipFile(fileobj=file) if packed else file))
             with _understood():
-                archive = tarfile.open(fileobj=content, mode="r:")  # noqa: SIM115  (closed below)
+                archive = TarReader(open_gzip(file) if packed else file)
             with archive:
                 yield Members(archive)
 
@@ -80,26 +76,24 @@ class Layout:
 class Members:
     """Iterates over a tar's members with their numbers; `content` reads the current one."""
 
-    def __init__(self, archive: tarfile.TarFile) -> None:
+    def __init__(self, archive: TarReader) -> None:
         self._archive = archive
+        self._members = enumerate(archive)
 
     def __iter__(self) -> Iterator[tuple[int, tarfile.TarInfo]]:
-        number = 0
         while True:
             with _understood():
-                member = self._archive.next()
-                self._archive.members.clear()  # type: ignore[attr-defined]  # it would store all of them otherwise
-            if member is None:
+                numbered = next(self._members, None)
+            if numbered is None:
                 return
-            yield number, member
-            number += 1
+            yield numbered
 
     def content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
         """Yield the bytes of the file *member*, exactly as many as its header declares."""
         with _understood():
-            source, left = self._archive.extractfile(member), member.size
-            while left and source:
-                piece = source.read(min(left, _MAX_READ))
+            source, left = self._archive.content(member), member.size
+            while left:
+                piece = source.read(min(left, LARGEST_READ))
                 if not piece:
                     raise LayerInvalid(f"{member.name[:200]!r} is truncated")
                 left -= len(piece)
@@ -110,7 +104,7 @@ class Members:
 def _understood() -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, KeyError) as error:
+    except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise LayerInvalid(f"a layer of the image cannot be read: {error}") from error
     except (ManifestInvalid, DigestInvalid) as error:
         raise LayerInvalid(str(error)) from error
@@ -130,21 +124,3 @@ def open_plain(path: Path) -> BufferedReader:
         file.close()
         raise LayerInvalid(f"{path.name} of the image is not a file")
     return file
-
-
-class _Bounded:
-    """A file that rejects large reads."""
-
-    def __init__(self, content: IO[bytes] | gzip.GzipFile) -> None:
-        self._content = content
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _MAX_READ:
-            raise LayerInvalid("a layer of the image has a header that is too large")
-        return self._content.read(size)
-
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        return self._content.seek(place, whence)
-
-    def tell(self) -> int:
-        return self._content.tell()

@@ -18,12 +18,11 @@ from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
 from gateway.domain.identity import Scope
 from gateway.domain.record_access import Resource
-from gateway.http.bodies import HttpRequest, read_body
+from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
 from gateway.http.event_stream import EventStream, accepts_events
 from gateway.http.read_guard import reads, while_allowed
 from swell.api.builds import BuildPage, BuildRecord, BuildStatus, Cancellation, CancelRequest
-from swell.api.lenient import decode
 from swell.store.attestations import Attestation
 from swell.store.records import MIRROR_PREFIX
 
@@ -116,7 +115,7 @@ class BuildsController(Controller):
         pieces = await started(await queries.build_log(build_id))
         return Stream(pieces, media_type="text/plain", headers={"Vary": "Accept"})  # Litestar adds the charset
 
-    @post("/cancel", status_code=200, request_max_body_size=None)  # `read_body` limits the size
+    @post("/cancel", status_code=200, request_max_body_size=None)  # `read` limits the size
     async def cancel(
         self,
         request: HttpRequest,
@@ -132,7 +131,7 @@ async def cancel_build(
     request: HttpRequest, build_id: str, cancellations: Cancellations, callers: Callers, accounts: Accounts
 ) -> Cancellation:
     """Cancel a build or a mirror; a wrong request id counts as a guess."""
-    body = decode(await read_body(request.scope, request.receive) or b"{}", CancelRequest)
+    body = await read(request, CancelRequest, empty=b"{}")
     return await cancel_as(request, build_id, body, cancellations, callers, accounts)
 
 

@@ -72,7 +72,7 @@ class MirrorsController(Controller):
         headers = {"Vary": "Accept", "Content-Disposition": f'attachment; filename="{mirror_id}.log"'}
         return Stream(await started(pieces), media_type="text/plain", headers=headers)
 
-    @post("/{mirror_id:str}/cancel", status_code=200, request_max_body_size=None)  # `read_body` limits the size
+    @post("/{mirror_id:str}/cancel", status_code=200, request_max_body_size=None)  # `read` limits the size
     async def cancel(
         self,
         request: HttpRequest,

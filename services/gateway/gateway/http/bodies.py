@@ -28,19 +28,19 @@ _MAX_DIGITS = 20
 _DRAIN_SECONDS = 30
 
 
-async def read(request: HttpRequest, kind: type[T]) -> T:
+async def read(request: HttpRequest, kind: type[T], empty: bytes = b"null") -> T:
     """Decode the JSON body of *request* as *kind*; raises the errors of `read_json`."""
-    return await read_json(request.scope, request.receive, kind)
+    return await read_json(request.scope, request.receive, kind, empty)
 
 
-async def read_json(scope: Scope, receive: Receive, kind: type[T]) -> T:
-    """Decode the JSON body of the request *scope* as *kind*.
+async def read_json(scope: Scope, receive: Receive, kind: type[T], empty: bytes = b"null") -> T:
+    """Decode the JSON body of the request *scope* as *kind*; without a body, *empty*.
 
     Raises:
         BadRequest: the body is not JSON, or a member has the wrong type; the message names the member.
         MediaTypeUnsupported, RequestSlow, TooLarge: see `read_body`.
     """
-    body = await read_body(scope, receive)
+    body = await read_body(scope, receive) or empty
     if len(body) > LARGE:
         return await asyncio.to_thread(decode, body, kind)  # the event loop serves other requests meanwhile
     return decode(body, kind)

@@ -100,3 +100,19 @@ def test_a_python_package_has_the_path_of_its_packages() -> None:
         info(name="python", version="3.13.0", python_site_packages_path="lib/python3.13t/site-packages")
     )
     assert free.python == Python("3.13", "lib/python3.13t/site-packages")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"info/index.json": b'{"name":"a","version":"1","build":"0","x":[' + b"[]," * 400_000 + b"1]}"},
+        {"info/paths.json": b'{"paths":[' + b"{}," * 3_000_000 + b"{}]}"},
+        {"info/paths.json": b"", "info/files": b"a\n" * 300_001},
+        {"info/paths.json": b"", "info/files": b"a", "info/has_prefix": b"a\n" * 300_001},
+    ],
+    ids=["index", "paths", "files", "prefixes"],
+)
+def test_metadata_of_very_many_objects_is_refused(hostile: dict[str, bytes]) -> None:
+    """A package of a hostile channel has some megabytes; its lists would take gigabytes in the builder."""
+    with pytest.raises(Malformed, match="more than"):
+        read_package(info() | hostile)

@@ -4,19 +4,24 @@ Source: "Conda package specification", https://docs.conda.io/projects/conda-buil
 `info/index.json`, `info/paths.json`, `info/link.json`; before those two, `info/files` and `info/has_prefix`.
 """
 
+import io
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Struct, field
 
 from builder.conda.model.prefix import PREFIX, FileMode
+from swell.json_size import has_more_values
 
 DESCRIPTIONS = frozenset(
     f"info/{name}" for name in ("index.json", "paths.json", "link.json", "files", "has_prefix", "no_link")
 )
+MAX_FILES = 300_000  # of a package
+_VALUES_OF_FILE = 8  # in info/paths.json
+_MAX_INDEX = 1 << 20  # bytes
 _PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # default of packages that declare none
 _ENTRY_POINT = re.compile(r"\s*([\w.+-]+)\s*=\s*([\w.]+)\s*:\s*([\w.]+)\s*(?:\[.*\])?")
 _SITE_PACKAGES, _SCRIPTS = "site-packages/", "python-scripts/"
@@ -126,8 +131,9 @@ def read_package(info: Mapping[str, bytes]) -> Package:
     """Parse a package's metadata: *info* has those files of `DESCRIPTIONS` that its archive contains.
 
     Raises:
-        Malformed: they are missing, or make no sense.
+        Malformed: they are missing, make no sense, or list more than 300,000 files.
     """
+    _check_sizes(info)
     try:
         index = _INDEX.decode(info["info/index.json"])
         paths = _paths(info)
@@ -144,6 +150,23 @@ def read_package(info: Mapping[str, bytes]) -> Package:
         raise Malformed(f"the archive has no {error.args[0]}") from error
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Malformed(f"the archive's metadata is invalid: {error}") from error
+
+
+def _check_sizes(info: Mapping[str, bytes]) -> None:
+    """Check how many objects the metadata becomes; an archive of a megabyte could need gigabytes."""
+    if len(info.get("info/index.json", b"")) > _MAX_INDEX:
+        raise Malformed(f"info/index.json has more than {_MAX_INDEX} bytes")
+    if has_more_values(info.get("info/paths.json", b""), _VALUES_OF_FILE * MAX_FILES):
+        raise Malformed(f"the archive lists more than {MAX_FILES} files")
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    """The lines of *content* that are not empty; raises `Malformed` for more than 300,000."""
+    for number, line in enumerate(io.StringIO(content.decode())):
+        if number >= MAX_FILES:
+            raise Malformed(f"the archive lists more than {MAX_FILES} files")
+        if text := line.rstrip("\r\n"):
+            yield text
 
 
 class _Index(Struct):
@@ -172,9 +195,8 @@ _LINK = msgspec.json.Decoder(_LinkJson)
 def _paths(info: Mapping[str, bytes]) -> tuple[PackagePath, ...]:
     if described := info.get("info/paths.json"):
         return _PATHS.decode(described).paths
-    prefixes = dict(_has_prefix(line) for line in info.get("info/has_prefix", b"").decode().splitlines() if line)
-    names = [line for line in info["info/files"].decode().splitlines() if line]
-    return tuple(PackagePath(name, **prefixes.get(name, {})) for name in names)
+    prefixes = dict(map(_has_prefix, _lines(info.get("info/has_prefix", b""))))
+    return tuple(PackagePath(name, **prefixes.get(name, {})) for name in _lines(info["info/files"]))
 
 
 def _has_prefix(line: str) -> tuple[str, dict[str, Any]]:

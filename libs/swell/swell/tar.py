@@ -1,0 +1,106 @@
+"""Read tar archives of strangers, without unpacking them.
+
+`tarfile` reads a header of any declared size, follows headers of headers, and builds lists of what they say: a megabyte
+of gzip can become 30 GB of memory. It also stores every member that it has read.
+
+Source: pax(1), "pax Interchange Format", https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html, and GNU
+tar, "Storing Sparse Files", https://www.gnu.org/software/tar/manual/html_section/Sparse-Formats.html
+"""
+
+import os
+import tarfile
+from collections.abc import Iterator
+from types import TracebackType
+from typing import IO, Self, cast
+
+LARGEST_READ = 1 << 20
+"""Bytes of one read."""
+MAX_HEADERS = 2 << 20
+"""Bytes of all headers of one member."""
+
+
+class TarRefused(ValueError):
+    """A header of the archive is too large."""
+
+
+class TarReader:
+    """The members of the tar *content*, which seeks, or at least reads; it is closed with the reader.
+
+    Each method raises `TarRefused`, or `tarfile.TarError` for what is no tar.
+    """
+
+    def __init__(self, content: IO[bytes], *, seekable: bool = True) -> None:
+        self._source = _Source(content, seekable=seekable)
+        try:
+            self._archive = tarfile.open(fileobj=cast(IO[bytes], self._source), mode="r:")  # noqa: SIM115
+        except RecursionError as error:
+            raise TarRefused("a file has too many headers") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._archive.close()
+
+    def __iter__(self) -> Iterator[tarfile.TarInfo]:
+        """The members in order; read the content of one before the next."""
+        while (member := self._next()) is not None:
+            yield member
+
+    def content(self, member: tarfile.TarInfo) -> IO[bytes]:
+        """The bytes of *member*, which must be a file."""
+        if member.islnk() or member.issym() or (content := self._archive.extractfile(member)) is None:
+            raise TarRefused(f"{member.name[:200]!r} is not a file")
+        return content
+
+    def _next(self) -> tarfile.TarInfo | None:
+        self._source.begin_headers()
+        try:
+            return self._archive.next()
+        except RecursionError as error:
+            raise TarRefused("a file has too many headers") from error
+        finally:
+            self._source.end_headers()
+            self._archive.members.clear()  # type: ignore[attr-defined]
+
+
+class _Source:
+    """The file that `tarfile` reads; what it reads for headers is bounded."""
+
+    def __init__(self, content: IO[bytes], *, seekable: bool) -> None:
+        self._content = content
+        self._seekable = seekable
+        self._position = 0
+        self._left: int | None = MAX_HEADERS
+
+    def begin_headers(self) -> None:
+        self._left = MAX_HEADERS
+
+    def end_headers(self) -> None:
+        self._left = None
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LARGEST_READ:
+            raise TarRefused("it has a header that is too large")
+        content = self._content.read(size)
+        self._position += len(content)
+        if self._left is not None:
+            self._left -= len(content)
+            if self._left < 0:
+                raise TarRefused("a file has headers that are too large")
+        return content
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        if self._seekable:
+            self._position = self._content.seek(place, whence)
+            return self._position
+        if whence != os.SEEK_SET or place < self._position:
+            raise TarRefused("it can be read forwards only")
+        while self._position < place and (skipped := self._content.read(min(place - self._position, LARGEST_READ))):
+            self._position += len(skipped)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position

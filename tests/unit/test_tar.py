@@ -1,0 +1,76 @@
+"""Tar archives of strangers are read in bounded memory."""
+
+import io
+import tarfile
+
+import pytest
+
+from swell.tar import MAX_HEADERS, TarReader, TarRefused
+
+
+def header(name: str, size: int, kind: bytes) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.USTAR_FORMAT)
+
+
+def padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % 512)
+
+
+def pax(**fields: str) -> bytes:
+    """A header that says *fields* of the next member; each has at most two digits of length."""
+    lines = [f" {name.replace('_', '.')}={value}\n" for name, value in fields.items()]
+    content = "".join(f"{len(line) + 2}{line}" for line in lines).encode()
+    return header("pax", len(content), tarfile.XHDTYPE) + padded(content)
+
+
+def sparse(entries: int) -> bytes:
+    """A file of *entries* holes: their list is in the data, and is read as a header."""
+    table = f"{entries}\n".encode() + b"1\n1\n" * entries
+    fields = pax(GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_name="file", GNU_sparse_realsize="0")
+    return fields + header("file", len(padded(table)), tarfile.REGTYPE) + padded(table)
+
+
+END = bytes(1024)
+PLAIN = header("plain", 3, tarfile.REGTYPE) + padded(b"abc")
+HOSTILE = {
+    "a sparse file with a list of gigabytes": sparse(MAX_HEADERS // 4 + 1000),
+    "headers of headers": pax(comment="x") * 2000 + PLAIN,
+    "a name of two megabytes": header("long", 2 << 20, tarfile.GNUTYPE_LONGNAME) + bytes(2 << 20) + PLAIN,
+}
+
+
+@pytest.mark.parametrize("seekable", [True, False])
+@pytest.mark.parametrize("before", [b"", PLAIN], ids=["first", "later"])
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_headers_are_bounded(hostile: bytes, before: bytes, *, seekable: bool) -> None:
+    """A context of a megabyte took more than 3 GB in the builder, or ended its job with a RecursionError."""
+    with pytest.raises(TarRefused):
+        for _ in TarReader(io.BytesIO(before + hostile + END), seekable=seekable):
+            pass
+
+
+@pytest.mark.parametrize("seekable", [True, False])
+def test_files_of_any_size_are_read(*, seekable: bool) -> None:
+    """The limit is on headers; small sparse files are read, too."""
+    large = bytes(3 * MAX_HEADERS)
+    content = PLAIN + header("large", len(large), tarfile.REGTYPE) + large + sparse(1) + PLAIN + END
+    with TarReader(io.BytesIO(content), seekable=seekable) as reader:
+        found = [(member.name, len(read(reader, member))) for member in reader]
+
+    assert found == [("plain", 3), ("large", len(large)), ("file", 0), ("plain", 3)]
+
+
+def read(reader: TarReader, member: tarfile.TarInfo) -> bytes:
+    content = reader.content(member)
+    return b"".join(iter(lambda: content.read(1 << 20), b""))
+
+
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_only_files_have_content(kind: bytes) -> None:
+    """A link would be followed to another member."""
+    with TarReader(io.BytesIO(PLAIN + header("plain2", 0, kind) + END)) as reader:
+        *_, other = reader
+        with pytest.raises(TarRefused):
+            reader.content(other)
