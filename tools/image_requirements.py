@@ -16,11 +16,12 @@ ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11.0", "3.12.0", "3.13.0")
 SERVICES = ("builder", "gateway", "metrics", "registry-proxy", "scanner")
 UNUSED = {
-    "litestar": {"polyfactory", "rich", "rich-click"},
+    "granian": {"click"},
+    "litestar": {"click", "httpx", "polyfactory", "rich", "rich-click"},
     "mkdocs-swagger-ui-tag": {"beautifulsoup4"},
 }
-"""Dependencies of packages that no service imports: examples of OpenAPI, a command line, a plug-in of a site's builder.
-With their own dependencies they are as large as everything that is written in Python."""
+"""Dependencies of packages that no service imports: examples of OpenAPI, command lines, a client for tests, a plug-in
+of a site's builder. With their own dependencies they are as large as everything that is written in Python."""
 
 
 def closure(root: str) -> set[str]:

@@ -15,6 +15,7 @@ rm -rf "$context"
 mkdir -p "$context/wheels" "$context/programs"
 "$python" -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w "$context/wheels" \
 	./libs/swell ./libs/sandbox ./services/*
+cp deploy/images/compile_imports.py "$context/"
 "$python" -m tools.image_requirements "$context/requirements"
 "$python" - "$context/programs" <<-'PYTHON'
 	"""Copy the compiled programs into the build context."""
