@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "gateway": {"autoscaling": {"enabled": True}},
         "registryProxy": {"autoscaling": {"enabled": True}},
     },
+    "overlays/rpc-tls": {"rpcTls": {"secret": "swell-rpc"}},
     "components/scan": {"scanner": {"enabled": True, "databaseUrl": "https://mirror.example.org/databases"}},
     "components/ingress": {"ingress": {"enabled": True, "className": "nginx", "tlsSecret": "swell-tls"}},
     "components/http-route": {

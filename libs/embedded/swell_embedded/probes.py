@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from io import BytesIO
 from urllib.request import Request, urlopen
 
-import grpc
 import urllib3
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from minio import Minio
 from minio.error import MinioException
 
 from swell.errors import Unavailable
-from swell.rpc.channel import call
+from swell.rpc.channel import call, channel_to
+from swell.rpc.settings import of_environment
 from swell_embedded.program import Probe
 
 SECONDS = 1.0  # timeout of one probe
@@ -55,13 +55,13 @@ def http(url: str, authorization: str | None = None) -> Probe:
 
 
 def grpc_health(port: int, service: str = "") -> Probe:
-    """Probe that the server on *port* is SERVING *service*.
+    """Probe that the server on *port* is SERVING *service*, with the certificates of SWELL_RPC_ if these are set.
 
     Source: gRPC health checking protocol, https://grpc.io/docs/guides/health-checking/
     """
 
     async def probe() -> None:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_RECONNECT_SOON) as channel:
+        async with channel_to(f"127.0.0.1:{port}", of_environment(), options=_RECONNECT_SOON) as channel:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in its stubs
             answer = await call(f"port {port}", check, health_pb2.HealthCheckRequest(service=service), seconds=SECONDS)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:

@@ -82,7 +82,12 @@ def test_every_option_together_is_valid() -> None:
             "nodeSelector": {"pool": "builds"},
             "tolerations": [{"key": "pool", "operator": "Exists"}],
         },
-        "gateway": {"secretFiles": {"SWELL_API_KEYS_FILE": "api-keys"}, "podAnnotations": {"a": "b"}},
+        "gateway": {
+            "secretFiles": {"SWELL_API_KEYS_FILE": "api-keys"},
+            "podAnnotations": {"a": "b"},
+            "journal": {"storageClass": "shared"},
+        },
+        "rpcTls": {"secret": "swell-rpc"},
         "networkPolicy": {
             "clients": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
             "registries": [{"ipBlock": {"cidr": "10.2.0.0/16"}}],
@@ -107,6 +112,10 @@ def test_every_option_together_is_valid() -> None:
     assert variables["SWELL_CA_FILE"] == "/etc/swell/ca/ca.crt"
     assert variables["SWELL_API_KEYS_FILE"] == "/etc/swell/secrets/api-keys"
     assert variables["SWELL_TOKEN_TTL"] == "PT12H"
+    (claim,) = (each for each in objects if each["kind"] == "PersistentVolumeClaim")
+    volumes = gateway["spec"]["template"]["spec"]["volumes"]
+    assert {"claimName": claim["metadata"]["name"]} in [each.get("persistentVolumeClaim") for each in volumes]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
 @pytest.mark.parametrize(

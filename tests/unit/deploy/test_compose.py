@@ -2,11 +2,14 @@
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 from tools.dashboards import DATASOURCE
 
 from swell.settings import settings_of
@@ -61,6 +64,45 @@ def test_a_service_has_no_more_rights_than_it_needs(name: str) -> None:
     assert ("cap_add" in found) == (name in {"builder", "scanner"})
     assert found["mem_limit"]
     assert found["pids_limit"]
+
+
+def test_the_gateway_keeps_its_journal_in_a_volume() -> None:
+    """Its root is read-only, and a removed container loses all but volumes with a name."""
+    folder = service("gateway")["environment"]["SWELL_JOURNAL"]
+    mounts = [volume.split(":") for volume in service("gateway")["volumes"]]
+
+    assert [name for name, path, *options in mounts if folder.startswith(f"{path}/") and not options] == ["gateway"]
+    assert "gateway" in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_certificates_are_those_of_all_services(name: str) -> None:
+    """One with certificates does not answer one without."""
+    added = yaml.safe_load((ROOT / "deploy/compose/mtls.yml").read_text())
+    found = added["services"][name]
+
+    files = {each.removeprefix("/run/secrets/") for each in found["environment"].values()}
+    assert files == set(found["secrets"]) == set(added["secrets"])
+    assert set(found["environment"]) == {f"SWELL_RPC_{file}_FILE" for file in ("CA", "CERTIFICATE", "CERTIFICATE_KEY")}
+    assert added["services"].keys() == SERVICES.keys()
+
+
+def test_the_certificate_is_for_the_names_by_which_services_are_called() -> None:
+    """gRPC refuses another name. Probes in the containers use `localhost`."""
+    script = ROOT / "deploy/compose/certificates.py"
+    printed = subprocess.run([sys.executable, str(script)], capture_output=True, check=True, timeout=60).stdout
+    authority, certificate = x509.load_pem_x509_certificates(printed.partition(b"-----BEGIN PRIVATE")[0])
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    hosts = set(names.get_values_for_type(x509.DNSName))
+    called = {
+        address.partition(":")[0]
+        for variable, address in service("gateway")["environment"].items()
+        if variable in {"SWELL_REGISTRY_PROXY", "SWELL_BUILDER", "SWELL_METRICS"}
+    }
+
+    certificate.verify_directly_issued_by(authority)
+    assert called | {"localhost"} <= hosts
+    assert printed.count(b"PRIVATE KEY-----") == 2  # one key: that of the authority is not kept
 
 
 def test_only_the_proxy_publishes_ports() -> None:

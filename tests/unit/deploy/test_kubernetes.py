@@ -150,6 +150,30 @@ def test_each_service_keeps_pods_while_nodes_are_drained(name: str) -> None:
             assert workload["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
+def test_calls_between_services_can_be_encrypted() -> None:
+    """Every service has the same three files of one Secret, which is no part of the manifests."""
+    for workload in services("overlays/rpc-tls"):
+        environment, pod = environment_of(workload), pod_of(workload)
+        (volume,) = (each["secret"] for each in pod["volumes"] if each["name"] == "rpc")
+        files = {f"/etc/swell/rpc/{item['path']}" for item in volume["items"]}
+
+        assert volume["secretName"] == "swell-rpc"
+        assert {each for name, each in environment.items() if name.startswith("SWELL_RPC_C")} == files
+        mounts = {each["name"]: each["mountPath"] for each in container_of(workload)["volumeMounts"]}
+        assert mounts["rpc"] == "/etc/swell/rpc"
+    assert len(services("overlays/rpc-tls")) == 4
+    assert not [name for name in environment_of(services("base")[0]) if name.startswith("SWELL_RPC_C")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gateway_has_a_folder_for_its_journal(name: str) -> None:
+    """Its root is read-only: without a volume, a killed gateway loses counts of pulls while NATS and Redis are away."""
+    gateway = manifests.get(name, "Deployment", "swell-gateway")
+    mounts = [each["mountPath"] for each in container_of(gateway)["volumeMounts"] if not each.get("readOnly")]
+
+    assert any(environment_of(gateway)["SWELL_JOURNAL"].startswith(f"{mount}/") for mount in mounts)
+
+
 def test_builders_scale_by_builds_and_never_to_zero() -> None:
     """Waiting builds are in Redis, so the lag of the consumer is no measure; solving packages needs a builder."""
     spec = manifests.get("overlays/autoscale", "ScaledObject", "swell-builder")["spec"]
@@ -213,7 +237,8 @@ def test_the_script_prints_every_key_that_pods_mount() -> None:
     for name in NAMES:
         for workload in workloads(name):
             for volume in pod_of(workload)["volumes"]:
-                for item in volume.get("secret", {}).get("items", ()):
+                secret = volume.get("secret", {"secretName": ""})
+                for item in secret["items"] if secret["secretName"] == "swell" else ():
                     assert data[workload["metadata"]["namespace"]][item["key"]], item
     assert data["swell-builders"].items() <= data["swell"].items()
     trial = environment_of(manifests.get("overlays/trial", "Deployment", "swell-builder"))

@@ -61,6 +61,11 @@ SWELL_S3_ENDPOINT: {{ include "swell.s3Endpoint" .root | quote }}
 {{- if .root.Values.caBundle.configMap }}
 SWELL_CA_FILE: /etc/swell/ca/{{ .root.Values.caBundle.key }}
 {{- end }}
+{{- if .root.Values.rpcTls.secret }}
+SWELL_RPC_CA_FILE: /etc/swell/rpc/ca.crt
+SWELL_RPC_CERTIFICATE_FILE: /etc/swell/rpc/tls.crt
+SWELL_RPC_CERTIFICATE_KEY_FILE: /etc/swell/rpc/tls.key
+{{- end }}
 {{- end }}
 
 {{- /* Settings of services that make requests to other servers. */ -}}

@@ -101,6 +101,9 @@ spec:
         {{- if $root.Values.caBundle.configMap }}
         - {name: ca, mountPath: /etc/swell/ca, readOnly: true}
         {{- end }}
+        {{- if $root.Values.rpcTls.secret }}
+        - {name: rpc, mountPath: /etc/swell/rpc, readOnly: true}
+        {{- end }}
   volumes:
     - name: secrets
       secret:
@@ -123,6 +126,16 @@ spec:
     {{- with $root.Values.caBundle.configMap }}
     - name: ca
       configMap: {name: {{ . }}}
+    {{- end }}
+    {{- with $root.Values.rpcTls.secret }}
+    - name: rpc
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+        items:
+          {{- range list "ca.crt" "tls.crt" "tls.key" }}
+          - {key: {{ . }}, path: {{ . }}}
+          {{- end }}
     {{- end }}
 {{- end }}
 

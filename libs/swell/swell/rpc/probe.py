@@ -12,11 +12,9 @@ import sys
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from msgspec import Struct
 
 from swell.rpc.health import LIVENESS, READINESS, REPORT
-from swell.rpc.settings import ON_LOOPBACK, RpcSettings
-from swell.settings import read
+from swell.rpc.settings import of_environment
 
 SECONDS = 5.0
 
@@ -35,13 +33,9 @@ def problem(port: int, service: str = READINESS) -> tuple[str, str]:
     return "" if is_serving else f"the service on port {port} is not ready", report
 
 
-class _Settings(Struct, frozen=True, kw_only=True):
-    rpc: RpcSettings = ON_LOOPBACK
-
-
 def _channel_to(port: int) -> grpc.Channel:
     """A channel with the certificate of the service, which must be for the name `localhost`, too."""
-    rpc = read(_Settings).rpc
+    rpc = of_environment()
     if not rpc.has_tls:
         return grpc.insecure_channel(f"127.0.0.1:{port}")
     authority, certificate, key = rpc.files()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from swell.settings import SettingsInvalid
+from swell.settings import SettingsInvalid, read
 
 
 class RpcSettings(Struct, frozen=True, kw_only=True):
@@ -44,3 +44,12 @@ class RpcSettings(Struct, frozen=True, kw_only=True):
 
 
 ON_LOOPBACK = RpcSettings()
+
+
+class _Environment(Struct, frozen=True, kw_only=True):
+    rpc: RpcSettings = ON_LOOPBACK
+
+
+def of_environment() -> RpcSettings:
+    """Return the settings of this process, for a probe of a service with the same environment."""
+    return read(_Environment).rpc
