@@ -43,9 +43,9 @@ def _file_at_home(name: str, member: Any, upstreams: Upstreams) -> Any:
     return at_home(member, upstreams)
 
 
-# These need a scanner with a database, a second registry, a signing key, a login or the id of a worker: see
-# test_scans.py, test_mirrors.py, tests/integration/signing, test_vault.py and test_operator.py.
-ELSEWHERE = re.compile(r"/operator/workers/|/scans/|/mirrors\b|/credentials\b|/(signature|sbom)$")
+# These need a scanner with a database, a second registry, a signing key, a login, an operator or the id of a worker:
+# see test_scans.py, test_mirrors.py, tests/integration/signing, test_vault.py, test_keys.py and test_operator.py.
+ELSEWHERE = re.compile(r"/accounts|/operator/workers/|/scans/|/mirrors\b|/credentials\b|/(signature|sbom)$")
 HERE = [each for each in OPERATIONS if not ELSEWHERE.search(each.path)]
 BODIES = [pytest.param(each, name, id=f"{each.path} {name}") for each in HERE for name in each.examples]
 

@@ -1,5 +1,9 @@
-"""Issued API keys at two gateways: limited, revoked, and stored nowhere."""
+"""Issued API keys and accounts at two gateways: limited, revoked, and without a secret in the store."""
 
+import asyncio
+import base64
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,7 +19,7 @@ from tests.e2e.environment import gateway_beside
 from tests.e2e.raw import LOGIN, SUBMIT, Answer, ask
 from tests.e2e.upstreams import Upstreams, running
 
-KEYS = "/v1alpha2/keys"
+KEYS, ACCOUNTS = "/v1alpha2/keys", "/v1alpha2/accounts"
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,84 @@ async def test_users_manage_their_own_keys(gateways: list[Swell]) -> None:
     listed = (await ask(gateways[1], "GET", f"{KEYS}?user=heidi", None, **LOGIN)).json["keys"]
     assert [key["id"] for key in listed] == [made["id"]]
     assert "key" not in listed[0]
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"}
+
+
+@pytest.mark.parametrize("end", ["disable", "delete"])
+async def test_an_account_ends_at_every_gateway_within_a_second(
+    gateways: list[Swell], upstreams: Upstreams, end: str
+) -> None:
+    """With the keys that its user has made, and that both gateways have in memory."""
+    name = f"frank-{end}"
+    made = (await ask(gateways[0], "POST", ACCOUNTS, {"name": name, "organisation": "lab"}, **LOGIN)).json
+    login = basic(name, made["password"])
+    key = (await ask(gateways[1], "POST", KEYS, {}, **login)).json["key"]
+    assert [(await ask(each, "GET", KEYS, None, **login)).status for each in gateways] == [200, 200]
+    assert [(await pull(each, key, upstreams)).status for each in gateways] == [200, 200]
+
+    path = f"{ACCOUNTS}/{name}"
+    ended = ("PATCH", path, {"disabled": True}) if end == "disable" else ("DELETE", path, None)
+    assert (await ask(gateways[0], *ended, **LOGIN)).status == 200
+
+    assert [(await ask(each, "GET", KEYS, None, **login)).status for each in gateways] == [401, 401]
+
+    async def is_refused() -> bool:
+        return [(await pull(each, key, upstreams)).status for each in gateways] == [401, 401]
+
+    await until(is_refused, seconds=FRESH - 1)  # before a gateway reads the key again by itself
+
+
+async def test_users_of_accounts_are_no_operators(gateways: list[Swell]) -> None:
+    """They manage their keys and their password; an account with the scope `administer` is an operator's."""
+    one, two = gateways
+    made = (await ask(one, "POST", ACCOUNTS, {"name": "rita"}, **LOGIN)).json
+    login, operator = basic("rita", made["password"]), {"name": "root", "scopes": ["administer"]}
+    for method, path, body in (
+        ("POST", ACCOUNTS, {"name": "mallory"}),
+        ("GET", ACCOUNTS, None),
+        ("DELETE", f"{ACCOUNTS}/rita", None),
+        ("PATCH", f"{ACCOUNTS}/rita", {"scopes": ["administer"]}),
+        ("GET", "/v1alpha2/operator/queue", None),
+    ):
+        assert (await ask(two, method, path, body, **login)).status == 403, path
+    root = (await ask(one, "POST", ACCOUNTS, operator, **LOGIN)).json
+    queue = await ask(two, "GET", "/v1alpha2/operator/queue", None, **basic("root", root["password"]))
+    assert queue.status == 200
+    listed = (await ask(two, "GET", ACCOUNTS, None, **basic("root", root["password"]))).json["accounts"]
+    assert {"rita", "root"} <= {each["name"] for each in listed}
+    assert "password" not in str(listed)
+
+    change = {"password": "another password", "currentPassword": made["password"]}
+    assert (await ask(two, "PATCH", f"{ACCOUNTS}/rita", change, **login)).status == 200
+    assert (await ask(one, "GET", f"{ACCOUNTS}/rita", None, **login)).status == 401
+    assert (await ask(one, "GET", f"{ACCOUNTS}/rita", None, **basic("rita", "another password"))).json["name"] == "rita"
+
+
+async def test_operators_manage_accounts_with_the_command_line(gateways: list[Swell], tmp_path: Path) -> None:
+    """`swell accounts` prints the password once; a new one is read from stdin, and is never an argument."""
+    key = (await ask(gateways[0], "POST", KEYS, {"user": "root", "scopes": ["administer"]}, **LOGIN)).json["key"]
+    named = {"SWELL_URL": gateways[0].url, "SWELL_TOKEN": key, "XDG_CONFIG_HOME": str(tmp_path)}
+
+    async def run(*words: str, text: str = "") -> str:
+        command = (sys.executable, "-m", "swell_cli", "accounts", *words)
+        process = await asyncio.create_subprocess_exec(*command, stdin=-1, stdout=-1, env=dict(os.environ) | named)
+        async with asyncio.timeout(120):
+            out, _ = await process.communicate(text.encode())
+        assert process.returncode == 0
+        return out.decode()
+
+    password = (await run("create", "cleo", "--email", "cleo@example.org")).strip()
+    assert (await ask(gateways[1], "GET", KEYS, None, **basic("cleo", password))).status == 200
+    await run("password", "cleo", text="from standard input\n")
+    assert (await ask(gateways[1], "GET", KEYS, None, **basic("cleo", "from standard input"))).status == 200
+    await run("disable", "cleo")
+    assert "cleo" in await run("list")
+    assert (await ask(gateways[1], "GET", KEYS, None, **basic("cleo", "from standard input"))).status == 401
+    await run("delete", "cleo")
+    assert "cleo" not in await run("list")
 
 
 async def test_no_key_is_in_redis_or_in_a_log(

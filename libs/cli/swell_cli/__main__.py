@@ -19,6 +19,7 @@ COMMANDS = {
     "login": Lazy("commands.login:login", "Store a server and your API key as a profile."),
     "logout": Lazy("commands.login:logout", "Remove a stored API key."),
     "keys": Lazy("commands.keys:keys", "List, create and revoke API keys."),
+    "accounts": Lazy("commands.accounts:accounts", "Manage accounts: names and passwords, for operators."),
     "credentials": Lazy("commands.credentials:credentials", "Store your credentials for registries at the server."),
     "config": Lazy("commands.config:config", "Show and change profiles."),
     "name": Lazy("commands.name:name", "Compute the name of an image without a server."),

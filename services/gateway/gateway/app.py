@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 from gateway.access.accounts import Accounts
 from gateway.access.keys import KeyIssuer
 from gateway.access.leases import TokenLeases
+from gateway.access.manage_accounts import AccountManager
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
@@ -21,6 +22,7 @@ from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
+from gateway.handlers.accounts import AccountsController
 from gateway.handlers.actor import actor_of
 from gateway.handlers.builds import BuildsController, builds, own_builds
 from gateway.handlers.container_tokens import TokensController
@@ -92,6 +94,7 @@ class ServiceParts(NamedTuple):
     """What operators use: accounts, API keys, usage counts, health, and the revision of the server (*commit*)."""
 
     accounts: Accounts
+    account_manager: AccountManager
     key_issuer: KeyIssuer
     sessions: Sessions
     sign_in: SignIn
@@ -152,6 +155,7 @@ def create_app(
             VaultController,
             WebhooksController,
             KeysController,
+            AccountsController,
             session,
             end_sessions,
             metric,

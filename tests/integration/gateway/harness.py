@@ -18,6 +18,7 @@ from gateway.access.image_access import ImageAccess
 from gateway.access.keys import KeyIssuer
 from gateway.access.leases import TokenLeases
 from gateway.access.limits import Limits
+from gateway.access.manage_accounts import AccountManager
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
@@ -76,6 +77,7 @@ from tests.unit.gateway.doubles import (
     KnownCapabilities,
     KnownEnds,
     KnownInspections,
+    MemoryAccounts,
     MemoryBlobs,
     MemoryFeeds,
     MemoryGrants,
@@ -241,6 +243,8 @@ class Harness:
             FirstStatus(self.grants, KnownEnds()),
             scan_status(),
         )
+        key_issuer = KeyIssuer(self.keys, self)
+        sessions = Sessions(MemorySessions(), timedelta(hours=1), tls=False)
         return create_app(
             RegistryHandler(pulls, self._pulled, ClientAddress()),
             ContainerParts(
@@ -263,8 +267,9 @@ class Harness:
             ),
             ServiceParts(
                 self.accounts,
-                KeyIssuer(self.keys, self),
-                Sessions(MemorySessions(), timedelta(hours=1), tls=False),
+                AccountManager(MemoryAccounts(), self.accounts, key_issuer, sessions),
+                key_issuer,
+                sessions,
                 SignIn(None, MemorySessions(), server_url),
                 Vault(None, self),
                 WebhookStore(None, lambda _: False),

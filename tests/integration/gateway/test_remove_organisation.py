@@ -9,9 +9,11 @@ from redis.asyncio import Redis
 
 from gateway.adapters.access.issued_keys import RedisKeys
 from gateway.adapters.access.sessions import RedisSessions, id_of
+from gateway.adapters.access.stored_accounts import RedisAccounts
 from gateway.adapters.access.vaults import RedisVaults
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.commands.organisations import Settings, remove
+from gateway.domain.account import Account
 from gateway.domain.api_key import IssuedKey
 from gateway.domain.grant import Grant
 from gateway.domain.identity import PUBLIC_SCOPES, Identity
@@ -65,6 +67,10 @@ async def fill(redis: Redis, nats: Nats, buckets: tuple[S3Objects, S3Objects], o
     await RedisVaults(redis, records).put(owner, "quay.io", entry, Credentials("robot", "secret"), 50)
     await redis.hset(keys.webhooks(owner), "chat", "{}")
     await records.put(f"webhook:{owner}:chat", b"secret")
+    account = Account(
+        name=user, hash="x", created=NOW, created_by="ops", scopes=PUBLIC_SCOPES, organisation=organisation
+    )
+    await RedisAccounts(redis).add(account, 100)
     key = IssuedKey(
         id=f"{at:032x}", user=user, created=NOW, created_by="ops", scopes=PUBLIC_SCOPES, organisation=organisation
     )
@@ -118,14 +124,14 @@ async def test_everything_of_the_organisation_is_removed(
 
     await remove(settings, OURS, dry_run=True)
     counted = capsys.readouterr().out.splitlines()[-1]
-    assert counted == ("1 credentials, 1 webhooks, 1 keys, 1 sessions, 1 tokens, 1 builds, 1 scans, 0 kept")
+    assert counted == ("1 credentials, 1 webhooks, 1 accounts, 1 keys, 1 sessions, 1 tokens, 1 builds, 1 scans, 0 kept")
     assert await contents(redis, buckets) == everything
     await remove(settings, OURS)
     assert capsys.readouterr().out.splitlines()[-1] == counted
 
     left = await contents(redis, buckets)
     # The state of the vault has no secret: what was requested with the credential is refused by it.
-    assert left - before == {keys.vault(organisation_owner(OURS))}
+    assert left - before - {keys.ending(f"user-of-{OURS}")} == {keys.vault(organisation_owner(OURS))}
     assert before <= left
     assert b"secret" not in (await redis.get(keys.vault(organisation_owner(OURS))) or b"")
     names = await redis.hvals(keys.AUDIT_NAMES)
@@ -135,7 +141,7 @@ async def test_everything_of_the_organisation_is_removed(
     assert {TokenRevoked.subject, KeyChanged.subject, VaultChanged.subject} <= set(published)
 
     await remove(settings, OURS)
-    assert capsys.readouterr().out.splitlines()[-1].startswith("0 credentials, 0 webhooks, 0 keys")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("0 credentials, 0 webhooks, 0 accounts, 0 keys")
 
 
 async def test_builds_that_run_or_that_others_need_stay(

@@ -10,6 +10,7 @@ from gateway.access.image_access import ImageAccess
 from gateway.access.leases import Held, LeasedToken
 from gateway.builds.event_encoding import Lines, Position
 from gateway.builds.queries import Resolved
+from gateway.domain.account import Account
 from gateway.domain.api_key import IssuedKey
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
@@ -135,8 +136,14 @@ class MemoryKeys:
 
     def __init__(self) -> None:
         self.stored: dict[str, IssuedKey] = {}
+        self.ending: set[str] = set()
+
+    async def begin_ending(self, user: str) -> None:
+        self.ending.add(user)
 
     async def add(self, key: IssuedKey, limit: int) -> bool:
+        if key.user in self.ending:
+            raise Unavailable
         if sum(each.user == key.user for each in self.stored.values()) >= limit:
             return False
         self.stored[key.id] = key
@@ -157,6 +164,37 @@ class MemoryKeys:
     async def page(self, user: str | None, before: str | None, limit: int) -> tuple[Sequence[IssuedKey], str | None]:
         found = [key for key in reversed(self.stored.values()) if user in {None, key.user}]
         return found[:limit], None
+
+
+class MemoryAccounts:
+    """Accounts by name."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Account] = {}
+
+    async def add(self, account: Account, limit: int) -> bool | None:
+        if len(self.stored) >= limit:
+            return None
+        return self.stored.setdefault(account.name, account) is account
+
+    async def get(self, name: str) -> Account | None:
+        return self.stored.get(name)
+
+    async def exist(self) -> bool:
+        return bool(self.stored)
+
+    async def replace(self, former: Account, account: Account) -> bool:
+        if self.stored.get(account.name) != former:
+            return False
+        self.stored[account.name] = account
+        return True
+
+    async def remove(self, name: str) -> bool:
+        return self.stored.pop(name, None) is not None
+
+    async def page(self, after: str | None, limit: int) -> tuple[Sequence[Account], str | None]:
+        names = [name for name in sorted(self.stored) if name > (after or "")][:limit]
+        return [self.stored[name] for name in names], names[-1] if len(names) == limit else None
 
 
 class MemoryRequesters:

@@ -198,6 +198,7 @@ class RemovalAnswer(Struct, kw_only=True):
 
     credentials: int = 0
     webhooks: int = 0
+    accounts: int = 0
     keys: int = 0
     sessions: int = 0
     tokens: int = 0

@@ -72,6 +72,8 @@ LEASED_RUNS = "swell:leased-runs"
 ENCRYPTED = "swell:encrypted:"
 """Prefix of strings: encrypted secrets, by name."""
 
+ACCOUNTS = "swell:accounts"
+"""Sorted set: the names of all accounts; scores are 0."""
 API_KEYS = "swell:api-keys"
 """Sorted set: all issued API keys as `<time of creation>:<key id>`, in the order of their text."""
 
@@ -234,6 +236,16 @@ def followers(record_id: str) -> str:
 def webhooks(owner: str) -> str:
     """Hash: by name, the JSON of a webhook of a user or an organisation; its secret is an encrypted record."""
     return f"swell:webhooks:{owner}"
+
+
+def account(name: str) -> str:
+    """String: the JSON of an account."""
+    return f"swell:account:{name}"
+
+
+def ending(user: str) -> str:
+    """String `1`, for some seconds: the keys of *user* are being revoked, so no key is added."""
+    return f"swell:ending:{user}"
 
 
 def session(session_id: str) -> str:

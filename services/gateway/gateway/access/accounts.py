@@ -1,4 +1,4 @@
-"""Operator accounts, which may read usage metrics and revoke tokens.
+"""Accounts: operators in an htpasswd file, and operators and users in the store.
 
 Source: RFC 7617, "The 'Basic' HTTP Authentication Scheme", https://www.rfc-editor.org/rfc/rfc7617
 Source: Apache HTTP Server, "htpasswd", https://httpd.apache.org/docs/2.4/programs/htpasswd.html
@@ -11,11 +11,16 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 import bcrypt
 from cachetools import TTLCache
 
+from gateway.access.keys import Actor
+from gateway.domain.account import Account, is_account_name
+from gateway.domain.identity import Scope
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import AccountRequired, TooManyRequests
 from swell.settings import SettingsInvalid
@@ -25,50 +30,119 @@ _MAX_PASSWORD = 72  # bytes that bcrypt reads; htpasswd also cuts off longer pas
 _MAX_PENDING = 32  # verifications, of which one runs: a flood of guesses uses at most one core
 _MAX_PENDING_OF_ADDRESS = 4  # different passwords: one client cannot lock the operators out
 _CACHE_SECONDS = 60.0
+_COST = 12  # of stored accounts: about 0.2 s
+_DECOY = b"$2b$12$" + b"." * 53
+
+
+class StoredAccounts(Protocol):
+    """Raises `Unavailable` when the store does not answer."""
+
+    async def get(self, name: str) -> Account | None: ...
+
+    async def exist(self) -> bool:
+        """Return whether there is an account."""
 
 
 class Accounts:
-    """The accounts in *hashes*: a bcrypt hash for each name."""
+    """The operators in *hashes*, a bcrypt hash for each name, and the accounts that are *stored*.
 
-    def __init__(self, hashes: Mapping[bytes, bytes]) -> None:
+    A name in *hashes* counts before a stored one, and works without the store.
+    """
+
+    def __init__(self, hashes: Mapping[bytes, bytes], stored: StoredAccounts | None = None) -> None:
         self._hashes = hashes
+        self._stored = stored
         self._key = os.urandom(32)
         self._verified: TTLCache[bytes, bool] = TTLCache(1000, _CACHE_SECONDS)
         self._running = asyncio.Semaphore(1)
         self._pending: Counter[str] = Counter()
         self._verifications: SingleFlight[bytes, None] = SingleFlight(kept=False)
 
+    def has(self, name: str) -> bool:
+        """Whether *name* is an operator in the file."""
+        return name.encode() in self._hashes
+
     async def require(self, authorization: str | None, address: str = "") -> str:
-        """The name of the account in *authorization*, the header of a client at *address*, if the password is right.
+        """The name of the operator in *authorization*; as `authenticate`.
+
+        Raises:
+            ScopeRequired: the account may not administer.
+        """
+        actor = await self.authenticate(authorization, address)
+        if actor.identity:
+            actor.identity.require(Scope.ADMINISTER)
+        return actor.name
+
+    async def authenticate(self, authorization: str | None, address: str = "") -> Actor:
+        """The account in *authorization*, the header of a client at *address*, if the password is right.
 
         A correct pair is cached for a minute under a keyed hash, so that polling is cheap. A wrong pair takes as long
-        for an unknown name as for a known one.
+        for an unknown name as for a known one. A stored account is read each time.
 
         Raises:
             AccountRequired: the header is missing or malformed, or the name or the password is wrong.
             TooManyRequests: 32 passwords are being verified already, or 4 of this address.
+            Unavailable: the name is not in the file, and the store does not answer.
         """
         name, password = parse_basic(authorization)
-        if not self._hashes:
-            raise AccountRequired
-        fingerprint = hashlib.blake2b(name + b":" + password, key=self._key).digest()
-        if fingerprint not in self._verified:
-            await self._verifications.run(fingerprint, lambda: self._verify(name, password, address))
-            self._verified[fingerprint] = True
-        return name.decode("utf-8", "replace")
+        return await self.check(name, password, address)
 
-    async def _verify(self, name: bytes, password: bytes, address: str) -> None:
+    async def check(self, name: bytes, password: bytes, address: str) -> Actor:
+        """As `authenticate`, for a *name* and a *password*."""
+        text = name.decode("utf-8", "replace")
+        account = None if name in self._hashes else await self._find(text)
+        expected = self._hashes.get(name) or (account.hash.encode() if account else None)
+        fingerprint = hashlib.blake2b(name + b":" + (expected or b"") + b":" + password, key=self._key).digest()
+        if fingerprint not in self._verified:
+            decoy = expected or self._decoy(name)
+            await self._verifications.run(fingerprint, lambda: self._verify(password, decoy, address))
+            if expected is None:
+                raise AccountRequired
+            self._verified[fingerprint] = True
+        return Actor(text, account.identity() if account else None)
+
+    async def hash(self, password: str, address: str) -> str:
+        """The hash to store for *password*; raises `TooManyRequests` as `authenticate`."""
+        async with self._turn(address):
+            hashed = await asyncio.to_thread(bcrypt.hashpw, password.encode(), bcrypt.gensalt(_COST))
+        return hashed.decode()
+
+    async def _find(self, name: str) -> Account | None:
+        """The stored account *name*, unless it is disabled.
+
+        Raises:
+            AccountRequired: there are no accounts at all, so no password is verified.
+        """
+        if self._stored and is_account_name(name) and (account := await self._stored.get(name)):
+            return None if account.disabled else account
+        if not self._hashes and not (self._stored and await self._stored.exist()):
+            raise AccountRequired
+        return None
+
+    def _decoy(self, name: bytes) -> bytes:
+        """A hash that no password is checked for in earnest; an unknown name is as slow as one in the file or store."""
+        if not self._hashes:
+            return _DECOY
+        is_like_stored = hashlib.blake2b(name, key=self._key).digest()[0] % 2 and self._stored
+        return _DECOY if is_like_stored else next(iter(self._hashes.values()))
+
+    async def _verify(self, password: bytes, expected: bytes, address: str) -> None:
+        async with self._turn(address):
+            is_correct = await asyncio.to_thread(bcrypt.checkpw, password[:_MAX_PASSWORD], expected)
+        if not is_correct:
+            raise AccountRequired
+
+    @asynccontextmanager
+    async def _turn(self, address: str) -> AsyncIterator[None]:
+        """Wait until the client at *address* may use a core for a password; raises `TooManyRequests`."""
         if self._pending.total() >= _MAX_PENDING or self._pending[address] >= _MAX_PENDING_OF_ADDRESS:
             raise TooManyRequests("too many passwords are being verified", retry_after=1)
-        expected = self._hashes.get(name) or next(iter(self._hashes.values()))
         self._pending[address] += 1
         try:
             async with self._running:
-                is_correct = await asyncio.to_thread(bcrypt.checkpw, password[:_MAX_PASSWORD], expected)
+                yield
         finally:
             self._pending -= Counter({address: 1})
-        if not is_correct or name not in self._hashes:
-            raise AccountRequired
 
 
 def parse_accounts(content: bytes) -> dict[bytes, bytes]:

@@ -49,6 +49,9 @@ class Stored(Protocol):
     async def remove(self, key: IssuedKey) -> bool:
         """Delete *key*; returns whether it existed."""
 
+    async def begin_ending(self, user: str) -> None:
+        """Refuse new keys of *user* for some seconds."""
+
     async def page(self, user: str | None, before: str | None, limit: int) -> tuple[Sequence[IssuedKey], str | None]:
         """Keys of *user*, or of all users, newest first, and the cursor of the next page."""
 
@@ -77,6 +80,7 @@ class KeyIssuer:
         Raises:
             BadRequest: a member is not valid, or the user has 100 keys already.
             ScopeRequired: *actor* may not give a key these limits.
+            Unavailable: the keys of the user are being revoked, or the store does not answer.
         """
         text = new_key()
         owner = self._owner(actor, request)
@@ -166,6 +170,20 @@ class KeyIssuer:
         self._audit.record(Action.KEY_REVOKED, user=key.user, actor=actor.name, subject=key_id)
         log.info("API key revoked", key_id=key_id, user=key.user, by=actor.name)
         return key
+
+    async def revoke_beyond(self, actor: Actor, user: str, scopes: frozenset[Scope]) -> int:
+        """Revoke the keys of *user* that may do more than *scopes*; returns their number.
+
+        Keys that others have made for the user stay, unless *scopes* is empty.
+        """
+        await self._stored.begin_ending(user)
+        keys, _ = await self._stored.page(user, None, MAX_KEYS)
+        beyond = [key for key in keys if not scopes or (key.created_by == user and key.scopes - scopes)]
+        for key in beyond:
+            if await self._stored.remove(key):
+                await self._publish(key.id, revoked=True)
+                self._audit.record(Action.KEY_REVOKED, user=key.user, actor=actor.name, subject=key.id)
+        return len(beyond)
 
     def _owner(self, actor: Actor, request: KeyRequest) -> Identity:
         """The user of a new key: the actor itself, or whom an operator names."""

@@ -19,6 +19,9 @@ class Action(StrEnum):
     KEY_ISSUED = "key.issued"
     KEY_CHANGED = "key.changed"
     KEY_REVOKED = "key.revoked"
+    ACCOUNT_CREATED = "account.created"
+    ACCOUNT_CHANGED = "account.changed"
+    ACCOUNT_REMOVED = "account.removed"
     CREDENTIAL_STORED = "credential.stored"
     CREDENTIAL_CHANGED = "credential.changed"
     CREDENTIAL_REMOVED = "credential.removed"
@@ -39,8 +42,8 @@ class Action(StrEnum):
 class AuditEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One action, in UTC; `id` is unique.
 
-    - `user` is whose request, key or credential it is; empty for anonymous clients. `actor` is who has acted for that
-      user: a user or an operator's account.
+    - `user` is whose request, key, account or credential it is; empty for anonymous clients. `actor` is who has acted
+      for that user: a user or an operator's account.
     - `subject` is the id of the build, mirror, key, worker or dead letter, the registry of a credential, the name of a
       webhook, or the fingerprint of a token, a session or a policy file. A token is never part of an event, nor an
       e-mail address or a network address.

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from gateway.adapters.access.issued_keys import RedisKeys
 from gateway.adapters.access.sessions import RedisSessions
+from gateway.adapters.access.stored_accounts import RedisAccounts
 from gateway.adapters.access.vaults import RedisVaults
 from gateway.adapters.audit import AuditLog, batches
 from gateway.adapters.audit_head import AuditHead
@@ -136,7 +137,7 @@ async def export(settings: Settings, selection: Selection) -> None:
 
 
 async def remove_user(settings: Settings, name: str) -> None:
-    """Delete the keys, sessions, credentials and webhooks of *name*, and the name from the audit trail.
+    """Delete the account, keys, sessions, credentials and webhooks of *name*, and the name from the audit trail.
 
     The user's events stay, under a pseudonym.
 
@@ -149,18 +150,21 @@ async def remove_user(settings: Settings, name: str) -> None:
         redis.connect(settings.redis, settings.ca_file) as state,
     ):
         events = RevocationEvents(nats)
+        had_account = await RedisAccounts(state).remove(name)
+        await RedisKeys(state).begin_ending(name)
         revoked = await _revoke_keys(RedisKeys(state), events, name)
         ended = await RedisSessions(state).end_all(name)
         deleted = await _delete_credentials(state, events, user_owner(name))
         webhooks = await _delete_webhooks(state, user_owner(name))
         pseudonym = await Pseudonyms(state).remove(name)
-        if pseudonym is None and not (revoked or ended or deleted or webhooks):
-            raise NotFound(f"{name} has no keys, sessions, credentials, webhooks or events in the audit trail")
+        if pseudonym is None and not (had_account or revoked or ended or deleted or webhooks):
+            raise NotFound(f"{name} has no account, keys, sessions, credentials, webhooks or events in the audit trail")
         audit = AuditLog(nats)
         audit.record(Action.USER_REMOVED, subject=pseudonym or "")
         await audit.store_waiting()
     sys.stdout.write(
-        f"{revoked} keys revoked, {ended} sessions ended, {deleted} credentials and {webhooks} webhooks deleted; "
+        f"{int(had_account)} accounts deleted, {revoked} keys revoked, {ended} sessions ended, "
+        f"{deleted} credentials and {webhooks} webhooks deleted; "
         f"events are those of {pseudonym or 'no one'}\n"
     )
 

@@ -152,11 +152,24 @@ class Callers:
                 raise AccountRequired
             identity.require(Right.ADMINISTER)
             return identity.user
+        actor = await self.account(scope, accounts)
+        if actor.identity:
+            actor.identity.require(Right.ADMINISTER)
+        return actor.name
+
+    async def account(self, scope: Scope, accounts: Accounts) -> Actor:
+        """The account in the header `Authorization: Basic` of the request *scope*.
+
+        Raises:
+            AccountRequired, CrossSite, TooManyRequests: as `require_operator`.
+            Unavailable: the store of accounts does not answer.
+        """
+        authorization = authorization_of(scope["headers"])
         if scope.get("method") not in {"GET", "HEAD"} and is_own_page(scope["headers"]) is False:
             raise CrossSite
         with self.guess_limiter.attempt(self.address(scope), f"account {authorization}"):
             try:
-                return await accounts.require(authorization, self.address(scope))
+                return await accounts.authenticate(authorization, self.address(scope))
             except AccountRequired:
                 self._refusals.record("account")
                 raise
@@ -169,7 +182,7 @@ class Callers:
             Unauthorized: the request is anonymous.
         """
         if bearer(scope["headers"]) is None and authorization_of(scope["headers"]):
-            return Actor(await self.require_operator(scope, accounts))
+            return await self.account(scope, accounts)
         identity = (await self.identify(scope)).identity
         if identity.is_anonymous:
             raise Unauthorized

@@ -48,8 +48,7 @@ def read_guard(access: ReadAccess, callers: Callers, accounts: Accounts) -> Guar
             return
         headers = connection.scope["headers"]
         if bearer(headers) is None and authorization_of(headers):
-            await callers.require_operator(connection.scope, accounts)
-            identity = OPERATOR
+            identity = (await callers.account(connection.scope, accounts)).identity or OPERATOR
         else:
             identity = (await callers.identify(connection.scope)).identity
         record_id = next(iter(connection.path_params.values()), "")

@@ -60,6 +60,7 @@ _PARAMETERS = {
     "platform": "One platform, such as `linux/arm64`. Without it: the index, or the first scanned platform.",
     "registry": "A registry, such as `quay.io`, or a path below one, such as `quay.io/acme`.",
     "keyId": "`id` of the key.",
+    "accountName": "Name of the account.",
     "name": "Name of the webhook.",
     "workerId": "`id` of the worker.",
     "number": "`number` of the dead letter.",

@@ -96,6 +96,15 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
     "A key for images of one repository": {"name": "ci", "repositories": ["quay.io/acme"]},
 }
 
+ACCOUNTS: Mapping[str, Mapping[str, Any]] = {
+    "A user; the server chooses the password": {"name": "grace", "email": "grace@example.org", "organisation": "lab"},
+    "An operator": {"name": "ops", "password": "correct horse battery", "scopes": ["administer"]},
+}
+ACCOUNT_CHANGES: Mapping[str, Mapping[str, Any]] = {
+    "Disable an account": {"disabled": True},
+    "Another password": {"password": "battery staple correct", "currentPassword": "correct horse battery"},
+}
+
 REVOCATIONS: Mapping[str, Mapping[str, Any]] = {
     "All tokens of a user": {"user": "grace"},
     "How many tokens open images of a repository": {"image": "quay.io/acme", "dryRun": True},

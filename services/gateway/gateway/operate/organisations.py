@@ -20,9 +20,10 @@ MAX_SECONDS = 5.0
 
 
 class Found(Struct, frozen=True):
-    """What some records say about one organisation: ids, and the users of its keys, sessions and tokens."""
+    """What some records say about one organisation: ids, and the users of its accounts, keys, sessions and tokens."""
 
     tokens: Sequence[str] = ()
+    accounts: Sequence[str] = ()
     keys: Sequence[str] = ()
     sessions: Sequence[tuple[str, str]] = ()
     """Ids with their users."""
@@ -45,6 +46,8 @@ class Stored(Protocol):
 
     async def webhooks(self, organisation: str, *, deletes: bool) -> int:
         """Count, and with *deletes* remove, the webhooks with their secrets."""
+
+    async def remove_account(self, name: str) -> None: ...
 
     async def remove_key(self, key_id: str) -> None: ...
 
@@ -115,6 +118,8 @@ class OrganisationRemoval:
 
     async def _delete(self, found: Found, operator: str) -> None:
         """Delete what gives access first."""
+        for name in found.accounts:
+            await self._stored.remove_account(name)
         for key_id in found.keys:
             await self._stored.remove_key(key_id)
         for session_id, user in found.sessions:
@@ -133,6 +138,7 @@ class OrganisationRemoval:
 
 def _count(answer: RemovalAnswer, found: Found) -> None:
     answer.tokens += len(found.tokens)
+    answer.accounts += len(found.accounts)
     answer.keys += len(found.keys)
     answer.sessions += len(found.sessions)
     answer.builds += len(found.builds)

@@ -6,11 +6,13 @@ from typing import NamedTuple
 from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator, IdentitySources, PlatformUsers
 from gateway.access.keys import KeyIssuer
+from gateway.access.manage_accounts import AccountManager
 from gateway.access.vault import VaultUse
 from gateway.adapters.access.accounts import read_accounts
 from gateway.adapters.access.api_keys import ApiKeys
 from gateway.adapters.access.issued_keys import IssuedKeys, RedisKeys
 from gateway.adapters.access.sessions import RedisSessions
+from gateway.adapters.access.stored_accounts import RedisAccounts
 from gateway.adapters.events import RevocationEvents
 from gateway.adapters.oidc.provider import Provider
 from gateway.adapters.oidc.sign_in import SignIn
@@ -27,6 +29,7 @@ from swell.jobs.messages import KeyChanged
 class IdentityParts(NamedTuple):
     callers: Callers
     accounts: Accounts
+    account_manager: AccountManager
     key_issuer: KeyIssuer
     sessions: Sessions
     sign_in: SignIn
@@ -53,6 +56,9 @@ async def open_identity_parts(
         stored_sessions, settings.session_ttl, tls=server_url.startswith("https://"), audit=shared.audit
     )
     client = next((provider for provider in providers if provider.issuer.client_id), None)
+    stored_accounts = RedisAccounts(connections.redis)
+    accounts = read_accounts(settings.accounts_file, stored_accounts)
+    key_issuer = KeyIssuer(stored_keys, RevocationEvents(connections.nats), audit=shared.audit)
     return IdentityParts(
         Callers(
             authenticator,
@@ -63,8 +69,9 @@ async def open_identity_parts(
             sessions.refusals,
             vault.equip if vault else None,
         ),
-        read_accounts(settings.accounts_file),
-        KeyIssuer(stored_keys, RevocationEvents(connections.nats), audit=shared.audit),
+        accounts,
+        AccountManager(stored_accounts, accounts, key_issuer, sessions, audit=shared.audit),
+        key_issuer,
         sessions,
         SignIn(client, stored_sessions, server_url),
     )

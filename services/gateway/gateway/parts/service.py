@@ -20,6 +20,7 @@ def service_parts(
 ) -> ServiceParts:
     return ServiceParts(
         identity.accounts,
+        identity.account_manager,
         identity.key_issuer,
         identity.sessions,
         identity.sign_in,

@@ -11,18 +11,21 @@ from redis.asyncio import Redis
 from gateway.adapters.access.confirmed_cache import ConfirmedCache
 from gateway.domain.api_key import PREFIX, IssuedKey, id_of, is_key
 from gateway.domain.identity import Identity
-from swell.errors import Unauthorized
+from swell.errors import Unauthorized, Unavailable
 from swell.instruments import CacheCounter
 from swell.jobs.messages import KeyChanged
 from swell.store import keys
 from swell.store.redis import text, translated
 
+ENDING_SECONDS = 10
+"""Longer than a request runs between the check of its sender and the storing of a key."""
 _CACHE_BYTES = 8 << 20
 _LOOKUPS = CacheCounter("api-keys")
 
 # Keys that have expired stay in the sets until their user has too many, or the sets are listed.
 _ADD = """
 local of_user, all, prefix = KEYS[2], KEYS[3], ARGV[5]
+if redis.call('EXISTS', KEYS[4]) == 1 then return -1 end
 local limit = tonumber(ARGV[4])
 if redis.call('ZCARD', of_user) >= limit then
     for _, member in ipairs(redis.call('ZRANGE', of_user, 0, -1)) do
@@ -60,10 +63,22 @@ class RedisKeys:
         self._add, self._replace, self._remove = map(redis.register_script, (_ADD, _REPLACE, _REMOVE))
 
     async def add(self, key: IssuedKey, limit: int) -> bool:
-        """Store a new key; False if its user has *limit* keys already."""
+        """Store a new key; False if its user has *limit* keys already.
+
+        Raises:
+            Unavailable: the keys of the user are being revoked.
+        """
         arguments = [msgspec.json.encode(key), _end(key), _member(key), limit, keys.api_key("")]
         with translated():
-            return bool(await self._add([*_names(key)], arguments))
+            added = int(await self._add([*_names(key), keys.ending(key.user)], arguments))
+        if added < 0:
+            raise Unavailable("the keys of this user are being revoked")
+        return bool(added)
+
+    async def begin_ending(self, user: str) -> None:
+        """Refuse new keys of *user* for some seconds: requests that run now were checked before a change."""
+        with translated():
+            await self._redis.set(keys.ending(user), "1", ex=ENDING_SECONDS)
 
     async def get(self, key_id: str) -> IssuedKey | None:
         with translated():

@@ -8,6 +8,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from gateway.adapters.access.issued_keys import RedisKeys
+from gateway.adapters.access.stored_accounts import RedisAccounts
 from gateway.adapters.events import RevocationEvents
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.domain.vault import organisation_owner
@@ -19,7 +20,7 @@ from swell.store.reports import SCANS
 
 SCANNED = 1000  # keys at a time
 MAX_NEEDED = 500_000  # builds
-_GRANT, _KEY, _SESSION = keys.grant(""), keys.api_key(""), keys.session("")
+_GRANT, _KEY, _SESSION, _ACCOUNT = keys.grant(""), keys.api_key(""), keys.session(""), keys.account("")
 _BUILD, _SCAN = f"{keys.BUILD}:", f"{keys.SCAN}:"
 _BUILD_PARTS = (
     keys.SUBMISSION,
@@ -53,6 +54,7 @@ class StoredOrganisations:
     def __init__(self, redis: Redis, events: RevocationEvents, logs: S3Objects, reports: S3Objects) -> None:
         self._redis = redis
         self._events = events
+        self._accounts = RedisAccounts(redis)
         self._keys = RedisKeys(redis)
         self._pseudonyms = Pseudonyms(redis)
         self._logs = logs
@@ -78,6 +80,7 @@ class StoredOrganisations:
         mine = [(name, record) for name, record in await self._records(chosen) if record.organisation == organisation]
         found = Found(
             tokens=[name.removeprefix(_GRANT) for name, _ in mine if name.startswith(_GRANT)],
+            accounts=[name.removeprefix(_ACCOUNT) for name, _ in mine if name.startswith(_ACCOUNT)],
             keys=[name.removeprefix(_KEY) for name, _ in mine if name.startswith(_KEY)],
             sessions=[(name.removeprefix(_SESSION), who.user) for name, who in mine if name.startswith(_SESSION)],
             scans=[_id_in(name) for name, _ in mine if name.startswith(_SCAN)],
@@ -105,6 +108,11 @@ class StoredOrganisations:
                 secrets = [keys.encrypted(f"webhook:{owner}:{name}") for name in names]
                 await self._redis.delete(keys.webhooks(owner), *secrets)
         return len(names)
+
+    async def remove_account(self, name: str) -> None:
+        """Delete an account; no key of its user can be added meanwhile."""
+        await self._accounts.remove(name)
+        await self._keys.begin_ending(name)
 
     async def remove_key(self, key_id: str) -> None:
         """Delete an API key, and publish that to all gateways."""
@@ -156,7 +164,7 @@ async def _remove(objects: S3Objects, prefix: str) -> None:
 
 
 def _names_owner(name: str) -> bool:
-    if name.startswith((_GRANT, _KEY, _SESSION)):
+    if name.startswith((_GRANT, _KEY, _SESSION, _ACCOUNT)):
         return True
     return name.startswith((_BUILD, _SCAN)) and name.endswith(f":{keys.SUBMISSION}")
 

@@ -3,6 +3,7 @@
 Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
 
+from gateway.openapi.operations.accounts import ACCOUNTS
 from gateway.openapi.operations.builds import BUILDS
 from gateway.openapi.operations.containers import CONTAINERS
 from gateway.openapi.operations.credentials import VAULT
@@ -24,6 +25,7 @@ OPERATIONS = (
     *VAULT,
     *WEBHOOKS,
     *KEYS,
+    *ACCOUNTS,
     *OPERATOR,
     *METRICS,
     *SERVICE,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.openapi.schemas import (
+    accounts,
     builds,
     containers,
     credentials,
@@ -17,7 +18,20 @@ from gateway.openapi.schemas import (
     webhooks,
 )
 
-_TOPICS = (containers, packages, builds, mirrors, scans, images, credentials, keys, operator, service, webhooks)
+_TOPICS = (
+    containers,
+    packages,
+    builds,
+    mirrors,
+    scans,
+    images,
+    credentials,
+    keys,
+    accounts,
+    operator,
+    service,
+    webhooks,
+)
 
 SCHEMAS: Final[Mapping[str, str]] = {name: text for topic in _TOPICS for name, text in topic.SCHEMAS.items()}
 PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {

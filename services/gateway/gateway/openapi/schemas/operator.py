@@ -126,6 +126,7 @@ PROPERTIES = {
     "RemovalAnswer": {
         "credentials": "Number of stored credentials.",
         "webhooks": "Number of webhooks.",
+        "accounts": "Number of accounts.",
         "keys": "Number of API keys.",
         "sessions": "Number of sessions of browsers.",
         "tokens": "Number of tokens.",
