@@ -26,6 +26,9 @@ from swell.store.attestations import Attestation
 from swell.store.builds import Builds
 from swell.store.records import Build, BuildResult, Signing, SigningState
 
+Predicate = tuple[str, Mapping[str, Any]]
+"""The type of a predicate, and its content."""
+
 ORAS = "oras://"
 MOST_REASON = 500  # characters
 ATTEMPT = timedelta(minutes=2)
@@ -36,8 +39,8 @@ class Attachments(Protocol):
     async def fetch(self, image: Reference, principal: Principal) -> Document | None:
         """Return the manifest or index of *image*; None if it is missing."""
 
-    async def attach(self, image: Reference, manifest: Document, bundle: bytes, principal: Principal) -> None:
-        """Push *manifest*, which attaches *bundle*, into the repository of *image*; list it as a referrer.
+    async def attach(self, image: Reference, attachments: Mapping[bytes, Document], principal: Principal) -> None:
+        """Push *attachments*, bundles and the manifests that attach them to *image*; list them as its referrers.
 
         Raises:
             SwellError: the registry refuses or fails.
@@ -130,12 +133,19 @@ class Attester:
             SwellError: as of `Attachments`.
         """
         image = await self._fetch(build, manifest)
-        await self._attach(build, image, Attestation.SBOM, SPDX, document)
+        await self._attach(build, image, {Attestation.SBOM: (SPDX, document)})
 
     async def _attest(self, build: Build, result: BuildResult) -> None:
-        document = await self._fetch(build, Digest(str(result.digest)))
-        for kind, (predicate_type, predicate) in (await self._predicates(build, result, document)).items():
-            await self._attach(build, document, kind, predicate_type, predicate)
+        document, facts, lock = await asyncio.gather(
+            self._fetch(build, Digest(str(result.digest))), self._store.facts(build.id), self._store.lock(build.id)
+        )
+        predicates: dict[Attestation, Predicate] = {
+            Attestation.PROVENANCE: (PROVENANCE, slsa(build.id, build.submission, result, facts, lock)),
+            Attestation.SIGNATURE: (SIGNATURE, {}),
+        }
+        if packages := spdx(build.submission.target_image, document.digest, result.finished, lock, facts):
+            predicates[Attestation.SBOM] = (SPDX, packages)
+        await self._attach(build, document, predicates)
 
     async def _fetch(self, build: Build, manifest: Digest) -> Document:
         image = _image_of(build).at(manifest)
@@ -143,18 +153,28 @@ class Attester:
             raise ManifestUnknown(f"{image} is not in the registry")
         return document
 
-    async def _attach(
-        self, build: Build, document: Document, kind: Attestation, predicate_type: str, predicate: Mapping[str, Any]
-    ) -> None:
-        """Sign *predicate*, attach it to *document*, and store it if that is the image of *build*."""
+    async def _attach(self, build: Build, document: Document, predicates: Mapping[Attestation, Predicate]) -> None:
+        """Sign *predicates*, attach them to *document*, and store them if that is the image of *build*."""
         subject = Subject(build.submission.target_image.removeprefix(ORAS), document.digest)
-        bundle = await self._stored(build.id, kind, subject, predicate_type)
-        bundle = bundle or await sign(encode_statement(subject, predicate_type, predicate), self._signer)
-        manifest = attachment(bundle, predicate_type, document)
-        image = _image_of(build).at(manifest.digest)
-        await self._attachments.attach(image, manifest, bundle, build.submission.push_principal)
+        bundles = await asyncio.gather(
+            *(self._bundle(build.id, kind, subject, *predicate) for kind, predicate in predicates.items())
+        )
+        attachments = {
+            bundle: attachment(bundle, predicate_type, document)
+            for bundle, (predicate_type, _) in zip(bundles, predicates.values(), strict=True)
+        }
+        await self._attachments.attach(_image_of(build), attachments, build.submission.push_principal)
         if build.result and build.result.digest == document.digest:
-            await self._store.put(build.id, kind, bundle)
+            stored = zip(predicates, bundles, strict=True)
+            await asyncio.gather(*(self._store.put(build.id, kind, bundle) for kind, bundle in stored))
+
+    async def _bundle(
+        self, build_id: str, kind: Attestation, subject: Subject, predicate_type: str, predicate: Mapping[str, Any]
+    ) -> bytes:
+        """Return the bundle of an earlier attempt, or a new one."""
+        if bundle := await self._stored(build_id, kind, subject, predicate_type):
+            return bundle
+        return await sign(encode_statement(subject, predicate_type, predicate), self._signer)
 
     async def _stored(self, build_id: str, kind: Attestation, subject: Subject, predicate_type: str) -> bytes | None:
         """Return the bundle of an earlier attempt, perhaps with a former key; None if it is missing or not valid."""
@@ -165,18 +185,6 @@ class Attester:
         except ManifestInvalid:
             return None
         return bundle
-
-    async def _predicates(
-        self, build: Build, result: BuildResult, document: Document
-    ) -> Mapping[Attestation, tuple[str, Mapping[str, Any]]]:
-        facts, lock = await self._store.facts(build.id), await self._store.lock(build.id)
-        predicates: dict[Attestation, tuple[str, Mapping[str, Any]]] = {
-            Attestation.PROVENANCE: (PROVENANCE, slsa(build.id, build.submission, result, facts, lock)),
-            Attestation.SIGNATURE: (SIGNATURE, {}),
-        }
-        if packages := spdx(build.submission.target_image, document.digest, result.finished, lock, facts):
-            predicates[Attestation.SBOM] = (SPDX, packages)
-        return predicates
 
 
 def _image_of(build: Build) -> Reference:

@@ -304,7 +304,7 @@ async def test_cosign_refuses_what_was_replaced(site: Site, tmp_path: Path, monk
     _, copied, document = await site.built("copied")
     for kind, bundle in bundles.items():
         manifest = attachment(bundle, kind, document)
-        await attachments.attach(copied.at(manifest.digest), manifest, bundle, OPERATOR)
+        await attachments.attach(copied, {bundle: manifest}, OPERATOR)
     assert not await cosign.accepts(copied, "verify")
     assert not await cosign.accepts(copied, *ATTESTED, SPDX)
 
@@ -316,7 +316,7 @@ async def test_cosign_refuses_what_was_replaced(site: Site, tmp_path: Path, monk
     fields["dsseEnvelope"]["payload"] = base64.b64encode(msgspec.json.encode(statement)).decode()
     bundle = msgspec.json.encode(fields)
     manifest = attachment(bundle, SPDX, document)
-    await attachments.attach(changed.at(manifest.digest), manifest, bundle, OPERATOR)
+    await attachments.attach(changed, {bundle: manifest}, OPERATOR)
     assert not await cosign.accepts(changed, *ATTESTED, SPDX)
     with pytest.raises(ManifestInvalid, match="trusted key"):
         verify(bundle, site.keys, document.digest, SPDX)

@@ -1,6 +1,7 @@
 """Images are signed within a time limit for each attempt."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -29,7 +30,7 @@ class EndlessAttachments:
         await asyncio.Event().wait()
         return None
 
-    async def attach(self, image: Reference, manifest: Document, bundle: bytes, principal: Principal) -> None:
+    async def attach(self, image: Reference, attachments: Mapping[bytes, Document], principal: Principal) -> None:
         await asyncio.Event().wait()
 
 

@@ -8,7 +8,8 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-
 import asyncio
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,7 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
+from swell.concurrency.at_once import at_once
 from swell.errors import DigestInvalid, ManifestUnknown, TooLarge, UpstreamFailed
 from swell.net.outbound import follow, read, send
 from swell.oci.descriptor import Descriptor
@@ -32,6 +34,7 @@ from swell.registry.responses import failure
 UNSUPPORTED_STATUS = frozenset({400, 404, 405, 501})
 """Responses of registries without the referrers API."""
 MAX_PAGES, MAX_REFERRERS = 20, 10_000
+PUSHES_AT_ONCE = 4
 MERGE_ATTEMPTS = 5
 """How often an entry is added to the index of a tag while other clients replace that index."""
 
@@ -90,11 +93,33 @@ async def push_manifest(client: RegistryClient, image: Reference, document: Docu
     Raises:
         Denied, TooManyRequests, UpstreamFailed: the registry refuses or fails, or stores other bytes.
     """
+    if not await _push(client, image, document) and (subject := subject_of(document)):
+        await _list_under_tag(client, image, subject, [_descriptor(image, document)])
+
+
+async def push_referrers(client: RegistryClient, repository: Reference, documents: Sequence[Document]) -> None:
+    """Push *documents*, which have one subject, by their digests at once; list them together as `push_manifest` does.
+
+    Raises:
+        Denied, TooManyRequests, UpstreamFailed: the registry refuses or fails, or stores other bytes.
+    """
+    images = [repository.at(document.digest) for document in documents]
+    pushes = (partial(_push, client, *each) for each in zip(images, documents, strict=True))
+    are_listed = await at_once(PUSHES_AT_ONCE, pushes)
+    unlisted = [
+        _descriptor(image, document)
+        for image, document, is_listed in zip(images, documents, are_listed, strict=True)
+        if not is_listed
+    ]
+    if unlisted and (subject := subject_of(documents[0])):
+        await _list_under_tag(client, repository, subject, unlisted)
+
+
+async def _push(client: RegistryClient, image: Reference, document: Document) -> bool:
+    """Push *document*; return whether the registry has listed it as a referrer."""
     response = await _put(client, image, document)
     _check_digest(response, image, document)
-    subject = subject_of(document)
-    if subject and "OCI-Subject" not in response.headers:
-        await _list_under_tag(client, image, subject, _descriptor(image, document))
+    return "OCI-Subject" in response.headers
 
 
 async def _put(client: RegistryClient, image: Reference, document: Document) -> aiohttp.ClientResponse:
@@ -117,25 +142,27 @@ def _check_digest(response: aiohttp.ClientResponse, image: Reference, document: 
 
 
 async def _list_under_tag(
-    client: RegistryClient, image: Reference, subject: Digest, descriptor: Mapping[str, Any]
+    client: RegistryClient, image: Reference, subject: Digest, descriptors: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Add *descriptor* to the index of the referrers of *subject*, and read it again: another client may replace it."""
+    """Add *descriptors* to the index of the referrers of *subject*; read it again: another client may replace it."""
     tagged = image.at(referrers_tag(subject))
     async with _changing.setdefault(str(tagged), asyncio.Lock()):
-        await _merge(client, tagged, descriptor)
+        await _merge(client, tagged, descriptors)
 
 
-async def _merge(client: RegistryClient, tagged: Reference, descriptor: Mapping[str, Any]) -> None:
+async def _merge(client: RegistryClient, tagged: Reference, descriptors: Sequence[Mapping[str, Any]]) -> None:
     for attempt in range(MERGE_ATTEMPTS):
         index = await fetch_document(client, tagged)
         if index and index.kind != OCI_INDEX:
             raise UpstreamFailed(f"'{tagged}' is no list of referrers; it was not changed")
-        if index and any(entry.digest == descriptor["digest"] for entry in index.manifests):
+        listed = {entry.digest for entry in index.manifests} if index else set[Digest]()
+        missing = [descriptor for descriptor in descriptors if descriptor["digest"] not in listed]
+        if not missing:
             return
         if attempt:
             await asyncio.sleep(random.uniform(0.05, 0.4) * attempt)  # noqa: S311 (no secret)
         entries = index.fields.get("manifests") or () if index else ()
-        changed = (index or _EMPTY_INDEX).changed(manifests=[*entries, descriptor])
+        changed = (index or _EMPTY_INDEX).changed(manifests=[*entries, *missing])
         if changed.size > MANIFEST_BYTES:
             raise UpstreamFailed(f"'{tagged}' lists too many referrers: it would have {changed.size} bytes")
         await _put(client, tagged, changed)

@@ -1,5 +1,9 @@
 """Attachments of images in registries, and their copies in the object store."""
 
+from collections.abc import Mapping
+from functools import partial
+
+from swell.concurrency.at_once import at_once
 from swell.errors import ManifestInvalid
 from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
@@ -8,7 +12,7 @@ from swell.provenance import Provenance, parse_provenance
 from swell.registry.client import RegistryClient
 from swell.registry.principal import Principal
 from swell.registry.push import RegistryPush, fetch_document
-from swell.registry.referrers import push_manifest
+from swell.registry.referrers import PUSHES_AT_ONCE, push_referrers
 from swell.signing.bundles import MAX_BUNDLE
 from swell.signing.statements import BUNDLE, EMPTY
 from swell.store.attestations import Attestation, attestation_key
@@ -26,14 +30,14 @@ class RegistryAttachments:
     async def fetch(self, image: Reference, principal: Principal) -> Document | None:
         return await fetch_document(self._client.acting_for(principal), image)
 
-    async def attach(self, image: Reference, manifest: Document, bundle: bytes, principal: Principal) -> None:
-        if len(bundle) > MAX_BUNDLE:
-            raise ManifestInvalid(f"a bundle of {len(bundle)} bytes is too large; the limit is {MAX_BUNDLE}")
+    async def attach(self, image: Reference, attachments: Mapping[bytes, Document], principal: Principal) -> None:
+        if (size := max(map(len, attachments))) > MAX_BUNDLE:
+            raise ManifestInvalid(f"a bundle of {size} bytes is too large; the limit is {MAX_BUNDLE}")
         client = self._client.acting_for(principal)
         push = RegistryPush(client)
-        for content in (EMPTY, bundle):
-            await push.blob(image, digest_of(content), content)
-        await push_manifest(client, image, manifest)
+        blobs = (partial(push.blob, image, digest_of(content), content) for content in (EMPTY, *attachments))
+        await at_once(PUSHES_AT_ONCE, blobs)
+        await push_referrers(client, image, tuple(attachments.values()))
 
 
 class StoredAttestations:
