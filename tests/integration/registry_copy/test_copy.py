@@ -14,7 +14,7 @@ from swell.oci.reference import Reference
 from swell.oci.referrers_tag import referrers_tag
 from swell.registry.copy import CopyLimits, CopyProgress
 from swell.registry.push import RegistryPush, fetch_document, has_blob
-from swell.registry.referrers import fetch_referrers, push_manifest
+from swell.registry.referrers import fetch_referrers, push_manifest, push_referrers
 from swell.testing.cutting_proxy import cutting_proxy
 from swell.testing.http_registry import http_registry
 from swell.testing.images import SampleImage, make_image, make_index
@@ -182,6 +182,30 @@ async def test_an_unlisted_signature_is_listed_by_the_next_copy(places: Places) 
     await places.copier().copy(source, target, places.report)
 
     assert await fetch_referrers(places.client(), target.at(image.manifest.digest)) == [note.digest]
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+async def test_several_referrers_are_listed_together(places: Places, has_api: bool) -> None:
+    """Those that are listed already stay, and no entry is twice, in a registry with the referrers API and without."""
+    image = make_image(f"together {has_api}")
+    target = places.source.image("team/together:1") if has_api else places.at_target("copies/together:1")
+    client = places.client()
+    for content in (image.config.content, image.layers[0].gzipped):
+        await RegistryPush(client).blob(target, digest_of(content), content)
+    await push_manifest(client, target, image.manifest)
+    notes = [referring(image.manifest, f"note {number}") for number in range(3)]
+    for _, layer in notes:
+        await RegistryPush(client).blob(target, digest_of(layer), layer)
+    documents = [note for note, _ in notes]
+    await push_manifest(client, target.at(documents[0].digest), documents[0])
+
+    for _ in range(2):
+        await push_referrers(client, target, documents)
+
+    listed = await fetch_referrers(client, target.at(image.manifest.digest))
+    assert sorted(listed) == sorted(document.digest for document in documents)
+    index = await fetch_document(client, target.at(referrers_tag(image.manifest.digest)))
+    assert (index is None) == has_api
 
 
 EMPTY_LIST = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}

@@ -61,21 +61,8 @@ class RegistryPush:
         The caller has verified that *digest* is the digest of *content*. The deadline is 60 s and 1 s per MiB.
         """
         with self._translation(f"the blob {digest}"):
-            if await has_blob(self._client, repository, digest):
-                return
-            size = len(content) if isinstance(content, bytes) else content.stat().st_size
-            location = await open_upload(self._client, repository)
-            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-            response = await self._client.ask_url(
-                upload,
-                "PUT",
-                repository,
-                with_digest(location, digest),
-                headers,
-                data=lambda: content if isinstance(content, bytes) else _pieces(content),
-                seconds=UPLOAD_SECONDS + size / SLOWEST,
-            )
-            _expect(response, 201, f"the blob {digest} of '{repository.name}'")
+            if not await has_blob(self._client, repository, digest):
+                await upload_blob(self._client, repository, digest, content)
 
     async def document(self, reference: Reference, document: Document) -> Digest:
         """Upload *document*, a manifest or index, under the tag or digest of *reference*; return its digest."""
@@ -120,6 +107,23 @@ async def has_blob(client: RegistryClient, repository: Reference, digest: Digest
     if response.status not in {200, 404}:
         raise failure(response.status, response.headers, f"a blob of '{repository.name}'", UpstreamFailed)
     return response.status == 200
+
+
+async def upload_blob(client: RegistryClient, repository: Reference, digest: Digest, content: bytes | Path) -> None:
+    """Upload *content*, as `RegistryPush.blob`, without asking whether it exists."""
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    location = await open_upload(client, repository)
+    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+    response = await client.ask_url(
+        upload,
+        "PUT",
+        repository,
+        with_digest(location, digest),
+        headers,
+        data=lambda: content if isinstance(content, bytes) else _pieces(content),
+        seconds=UPLOAD_SECONDS + size / SLOWEST,
+    )
+    _expect(response, 201, f"the blob {digest} of '{repository.name}'")
 
 
 async def open_upload(client: RegistryClient, repository: Reference) -> URL:

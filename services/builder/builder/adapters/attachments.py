@@ -11,7 +11,7 @@ from swell.oci.reference import Reference
 from swell.provenance import Provenance, parse_provenance
 from swell.registry.client import RegistryClient
 from swell.registry.principal import Principal
-from swell.registry.push import RegistryPush, fetch_document
+from swell.registry.push import RegistryPush, fetch_document, upload_blob
 from swell.registry.referrers import PUSHES_AT_ONCE, push_referrers
 from swell.signing.bundles import MAX_BUNDLE
 from swell.signing.statements import BUNDLE, EMPTY
@@ -34,9 +34,9 @@ class RegistryAttachments:
         if (size := max(map(len, attachments))) > MAX_BUNDLE:
             raise ManifestInvalid(f"a bundle of {size} bytes is too large; the limit is {MAX_BUNDLE}")
         client = self._client.acting_for(principal)
-        push = RegistryPush(client)
-        blobs = (partial(push.blob, image, digest_of(content), content) for content in (EMPTY, *attachments))
-        await at_once(PUSHES_AT_ONCE, blobs)
+        empty = partial(RegistryPush(client).blob, image, digest_of(EMPTY), EMPTY)
+        bundles = (partial(upload_blob, client, image, digest_of(bundle), bundle) for bundle in attachments)
+        await at_once(PUSHES_AT_ONCE, (empty, *bundles))
         await push_referrers(client, image, tuple(attachments.values()))
 
 
