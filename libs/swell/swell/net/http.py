@@ -35,6 +35,12 @@ CONNECTIONS = 16_384  # at once, including those that wait for a build or follow
 OTHER_FILES = 1024  # open files besides connections
 LAST_SECONDS = 1.0  # for the end of streams that were closed at the end of a drain
 CHECK_EVERY = timedelta(seconds=1)
+COLLECTED_AFTER = 5_000, 20, 20
+"""New objects before a garbage collection, collections of them before one of older objects, and so on.
+
+Python's 700 new objects are those of a few requests in progress, which each collection would look at in vain.
+Source: https://docs.python.org/3/library/gc.html#gc.set_threshold
+"""
 
 
 class ConnectionLimit(NamedTuple):
@@ -87,6 +93,7 @@ async def listening(
     try:
         await _accepts(where, serving)
         _close_stalled(where.port)
+        gc.set_threshold(*COLLECTED_AFTER)
         gc.freeze()  # later collections skip the objects that exist now, so their pauses are short
         log.info("listening", host=where.host, port=where.port)
         async with AsyncExitStack() as background:

@@ -120,6 +120,7 @@ def _canonical_variant(architecture: str, variant: str | None) -> str | None:
     return variant
 
 
+@lru_cache(maxsize=256)
 def parse_platform(text: str) -> Platform:
     """Parse `[os/]architecture[/variant]`; the default system is linux.
 

@@ -7,6 +7,7 @@ https://pkg.go.dev/github.com/distribution/reference
 """
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Self
 
@@ -75,8 +76,11 @@ def is_repository(text: str) -> bool:
     return _REPOSITORY.fullmatch(text) is not None
 
 
+@lru_cache(4096)
 def parse_reference(text: str) -> Reference:
     """Parse the name of an image as `docker pull` does; a digest has priority over a tag.
+
+    The last results are stored; an image name has less than 500 characters.
 
     The first component is the registry when it has a dot or a colon, or is `localhost`.
 

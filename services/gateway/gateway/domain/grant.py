@@ -1,7 +1,6 @@
 """A grant: the image that a token gives access to, until it expires."""
 
 from datetime import datetime
-from functools import lru_cache
 
 from msgspec import Struct
 
@@ -57,7 +56,7 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def check_served(grant: Grant, repository: str) -> None:
     """Raise `NameUnknown` unless the image of *grant* is served here, as *repository*."""
-    if parse_image(grant.image).repository != repository:
+    if parse_reference(grant.image).repository != repository:
         raise NameUnknown("the token was given for another image")
     if grant.is_durable:
         raise NameUnknown(f"this image is not served here: pull {grant.image} itself")
@@ -73,13 +72,7 @@ def pull_name(authority: str, grant: Grant, image: Reference) -> str:
 
 def served_tag(grant: Grant) -> str | None:
     """The tag under which the image of *grant* is served."""
-    return parse_image(grant.image).served_tag(is_changed=grant.is_changed)
-
-
-@lru_cache(4096)
-def parse_image(name: str) -> Reference:
-    """Parse the reference of a granted image, once for all of its pulls."""
-    return parse_reference(name)
+    return parse_reference(grant.image).served_tag(is_changed=grant.is_changed)
 
 
 def pull_principal(grant: Grant) -> Principal:
@@ -90,4 +83,4 @@ def pull_principal(grant: Grant) -> Principal:
     """
     if grant.build_id is None:
         return grant.principal
-    return limited_to([parse_image(grant.image).name], grant.principal)
+    return limited_to([parse_reference(grant.image).name], grant.principal)

@@ -15,13 +15,13 @@ from litestar.types import HTTPScope
 from msgspec import Struct
 
 from gateway.access.vault import Checked
-from gateway.domain.grant import Grant, parse_image
+from gateway.domain.grant import Grant
 from gateway.http.caller import ClientAddress
 from gateway.http.registry_responses import RegistryResponse
 from swell.api.containers import ScanMode
 from swell.instruments import CacheCounter
 from swell.oci.document import Document
-from swell.oci.reference import Reference
+from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import Principal
 
 MAX_PULLS = 2_000
@@ -115,7 +115,7 @@ class RecentPulls:
         _LOOKUPS.miss()
         if grant.scan_mode is ScanMode.REQUIRED:
             return
-        checked = self._vault.checked(grant.principal, parse_image(grant.image)) if self._vault else ()
+        checked = self._vault.checked(grant.principal, parse_reference(grant.image)) if self._vault else ()
         if checked is None:
             return
         self._answers[raw_path] = _Answer(grant, response, document, until, checked)

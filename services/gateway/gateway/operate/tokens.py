@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from gateway.access.revoke import Revocations
-from gateway.domain.grant import Grant, parse_image
+from gateway.domain.grant import Grant
 from swell.api.operator import RevocationAnswer, RevocationRequest
 from swell.errors import BadRequest, NotFound, SwellError
 from swell.log import log
@@ -102,7 +102,7 @@ def image_matcher(image: str) -> Callable[[Grant], bool]:
 
         def is_same(grant: Grant) -> bool:
             with suppress(SwellError):
-                return parse_image(grant.image) == reference
+                return parse_reference(grant.image) == reference
             return False
 
         return is_same
@@ -110,7 +110,7 @@ def image_matcher(image: str) -> Callable[[Grant], bool]:
 
     def is_inside(grant: Grant) -> bool:
         with suppress(SwellError):
-            return is_below(parse_image(grant.image), (scope,))
+            return is_below(parse_reference(grant.image), (scope,))
         return False
 
     return is_inside

@@ -5,14 +5,14 @@ from functools import partial
 from typing import Protocol
 
 from gateway.access.guess_limiter import GuessLimiter
-from gateway.domain.grant import Grant, check_served, parse_image, served_tag
+from gateway.domain.grant import Grant, check_served, served_tag
 from gateway.domain.location import Location
 from gateway.domain.token import is_token
 from swell.concurrency.retry import retry_until_available
 from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
-from swell.oci.reference import Reference
+from swell.oci.reference import Reference, parse_reference
 from swell.oci.referrers_tag import parse_referrers_tag
 from swell.registry.principal import Principal
 from swell.spans import follow
@@ -168,7 +168,7 @@ class Pulls:
             if await (retry_until_available(get, SHORT_OUTAGE) if has_waited else get()) is None:
                 raise NameUnknown
         if self._vault:
-            await self._vault.check(grant.principal, parse_image(grant.image))
+            await self._vault.check(grant.principal, parse_reference(grant.image))
         if self._scan_gate:
             await self._scan_gate.check(grant)
         return grant, has_waited
