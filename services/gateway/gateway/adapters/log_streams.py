@@ -24,6 +24,7 @@ from prometheus_client import Gauge
 from gateway.builds.event_encoding import Lines, Position
 from swell.concurrency.notifier import POLL_SECONDS, wait_at_most
 from swell.concurrency.single_flight import SingleFlight
+from swell.concurrency.waiters import Waiters
 from swell.errors import BuildFailed, Unavailable
 from swell.jobs.streams import Nats
 from swell.log import log, warn_once_a_second
@@ -143,7 +144,7 @@ class LogStreams:
 class LogStream:
     """The log of one running build: `pieces` are the messages up to now, in order.
 
-    `changed` is set, and replaced by a new event, when there is another piece, when there was none for *heartbeat*
+    `changed` wakes the clients that wait when there is another piece, when there was none for *heartbeat*
     seconds, and when the stream is over. `is_whole` is true if the last piece is the end of the log.
     """
 
@@ -161,7 +162,7 @@ class LogStream:
         self.result: BuildResult | None = None
         self.is_whole = False
         self.is_over = False
-        self.changed = asyncio.Event()
+        self.changed = Waiters()
         self._build_id = build_id
         self._subject = log_subject(build_id)
         self._nats = nats
@@ -304,8 +305,7 @@ class LogStream:
 
     def _wake_clients(self) -> None:
         self._last_change = monotonic()
-        changed, self.changed = self.changed, asyncio.Event()
-        changed.set()
+        self.changed.wake_all()
 
 
 def _lines(headers: Mapping[str, str] | None, content: bytes | None, attempt: int, first: int) -> Lines:
@@ -333,14 +333,13 @@ class Subscription:
 
     async def __aiter__(self) -> AsyncIterator[Lines | None]:
         while True:
-            changed = self._stream.changed
             if self._next < len(self._stream.pieces):
                 if lines := await self._lines(self._stream.pieces[self._next]):
                     yield lines
             elif self._stream.is_over:
                 return
             else:
-                await changed.wait()
+                await self._stream.changed.wait()
                 if self._next == len(self._stream.pieces) and not self._stream.is_over:
                     yield None
 

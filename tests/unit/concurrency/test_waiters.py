@@ -1,0 +1,58 @@
+"""Waking many tasks."""
+
+import asyncio
+
+from swell.concurrency.waiters import GROUP, Waiters
+
+
+async def test_all_that_wait_are_woken_and_others_run_in_between() -> None:
+    """A task that does nothing but yield gets a turn before the last group is woken."""
+    waiters, woken = Waiters(), list[int]()
+
+    async def wait(number: int) -> None:
+        await waiters.wait()
+        woken.append(number)
+
+    tasks = [asyncio.create_task(wait(number)) for number in range(3 * GROUP)]
+    await asyncio.sleep(0)
+    waiters.wake_all()
+    await asyncio.sleep(0)
+    meanwhile = len(woken)
+    await asyncio.gather(*tasks)
+
+    assert woken == list(range(3 * GROUP))
+    assert 0 < meanwhile < len(woken)
+
+
+async def test_who_waits_again_meanwhile_is_not_woken_twice() -> None:
+    """A client that has read everything waits for the next change, although others are still being woken."""
+    waiters, times = Waiters(), list[int]()
+
+    async def wait() -> None:
+        while True:
+            await waiters.wait()
+            times.append(1)
+
+    tasks = [asyncio.create_task(wait()) for _ in range(2 * GROUP)]
+    await asyncio.sleep(0)
+    waiters.wake_all()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert len(times) == 2 * GROUP
+
+
+async def test_a_cancelled_task_is_skipped() -> None:
+    """A client that disconnected does not keep the others from being woken."""
+    waiters = Waiters()
+    gone, kept = asyncio.create_task(waiters.wait()), asyncio.create_task(waiters.wait())
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    waiters.wake_all()
+
+    await asyncio.wait_for(kept, 10)
+    assert gone.cancelled()
