@@ -19,6 +19,7 @@ from swell_embedded.stack import Stack
 from tests.e2e.client import Swell, client_of
 from tests.e2e.environment import gateway_beside
 from tests.e2e.raw import SUBMIT, ask
+from tests.e2e.test_operator_pages import FORMS as OPERATOR_FORMS
 from tests.e2e.upstreams import running
 
 CALLBACK = "/auth/callback"
@@ -77,6 +78,7 @@ async def swell(stack: Stack, issuer: OidcIssuer, tmp_path_factory: pytest.TempP
     (home / "issuers.toml").write_text(
         f'[[issuer]]\nname = "lab"\nurl = "{issuer.url}"\nrequired = {{ sub = "ada*" }}\n'
         f'client_id = "{CLIENT}"\nclient_secret_file = "{home}/secret"\n'
+        '[[issuer.rule]]\nwhen = { sub = "ada-operator" }\nscopes = ["administer"]\n'
     )
     url, program = gateway_beside(stack, "gateway", OIDC_ISSUERS_FILE=str(home / "issuers.toml"))
     async with running(program, home), client_of(url) as client:
@@ -257,6 +259,34 @@ async def test_a_request_of_another_site_is_refused(
         status, _, body = await browser.go(path, method, json={"containerImage": "x"}, headers=headers)
         assert (status, json.loads(body)["code"]) == (403, "FORBIDDEN"), (path, body)
     assert (await browser.go("/auth/session"))[0] == 200
+
+
+@pytest.mark.parametrize("path", OPERATOR_FORMS)
+@pytest.mark.parametrize("method", ["form", "header"])
+async def test_a_form_of_another_site_does_not_act_for_an_operator(
+    browser: Browser, issuer: OidcIssuer, method: str, path: str
+) -> None:
+    """An operator who has signed in sends the pages of the operator only with the CSRF token of the session."""
+    issuer.id_token_changes = {"sub": "ada-operator"}
+    try:
+        await browser.sign_in()
+    finally:
+        issuer.id_token_changes = {}
+    token = await browser.token()
+    assert (await browser.go("/view/operator"))[0] == 200
+
+    def sent(token: str) -> dict[str, Any]:
+        return {"data": {"csrf_token": token}} if method == "form" else {"data": {}, "headers": {"X-CSRF-Token": token}}
+
+    forged = await browser.go(f"/view/operator{path}", "POST", **sent("0" * len(token)))
+    without = await browser.go(f"/view/operator{path}", "POST", data={})
+    foreign = await browser.go(
+        f"/view/operator{path}", "POST", data={"csrf_token": token}, headers={"Origin": "https://evil.example.org"}
+    )
+    own = await browser.go(f"/view/operator{path}", "POST", **sent(token))
+
+    assert (forged[0], without[0], foreign[0]) == (403, 403, 403)
+    assert own[0] != 403
 
 
 async def test_a_page_of_this_server_may_change_things(browser: Browser, swell: Swell) -> None:
