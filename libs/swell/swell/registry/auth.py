@@ -70,12 +70,26 @@ class _Token(Struct, frozen=True):
     until: float
 
 
+class Authorizations:
+    """What registries have accepted: the last challenge of each, and tokens.
+
+    The cache key of a token is the principal, realm, service, scope and credentials, so authorizers with different
+    keyrings may share this. A token is cached for its life, at most ten minutes. The accepted challenge of a registry
+    is cached for five minutes for each principal.
+    """
+
+    def __init__(self) -> None:
+        self.fingerprints = Fingerprints()
+        self.challenges: TTLCache[tuple[str, Principal], Challenge] = TTLCache(KEPT, CHALLENGE_SECONDS, time.monotonic)
+        self.tokens: TLRUCache[bytes, _Token] = TLRUCache(KEPT, _expiry, time.monotonic)
+        self.asking: SingleFlight[bytes, _Token] = SingleFlight()
+        self.renewals: SingleFlight[bytes, None] = SingleFlight()
+
+
 class Authorizer:
     """Provides the `Authorization` header for a reference: a cached one, or the answer to a challenge.
 
-    The cache key of a token is the principal, realm, service, scope and credentials. A token is cached for its life, at
-    most ten minutes, and renewed in the background before it expires. The accepted challenge of a registry is cached
-    for five minutes for each principal.
+    A token is renewed in the background before it expires.
     """
 
     def __init__(
@@ -85,17 +99,14 @@ class Authorizer:
         patience: RetryPolicy,
         actions: str = "pull",
         aws: AwsLogins | None = None,
+        accepted: Authorizations | None = None,
     ) -> None:
         self._session = session
         self._patience = patience
         self._actions = actions
         self._aws = aws
         self._keyring = keyring
-        self._fingerprints = Fingerprints()
-        self._challenges: TTLCache[tuple[str, Principal], Challenge] = TTLCache(KEPT, CHALLENGE_SECONDS, time.monotonic)
-        self._tokens: TLRUCache[bytes, _Token] = TLRUCache(KEPT, _expiry, time.monotonic)
-        self._asking: SingleFlight[bytes, _Token] = SingleFlight()
-        self._renewals: SingleFlight[bytes, None] = SingleFlight()
+        self._accepted = accepted or Authorizations()
 
     async def remembered(self, reference: Reference, principal: Principal) -> Shown:
         """Return the header that the registry recently accepted from *principal*.
@@ -103,14 +114,14 @@ class Authorizer:
         When it cannot be renewed, the challenge is removed from the cache and the request is anonymous: the registry
         may send another challenge.
         """
-        challenge = self._challenges.get((reference.registry, principal))
+        challenge = self._accepted.challenges.get((reference.registry, principal))
         if challenge is None:
             return ANONYMOUS
         try:
             return await self._answer(challenge, reference, principal)
         except SwellError as error:
             log.info("cached challenge failed", registry=reference.registry, error=str(error))
-            self._challenges.pop((reference.registry, principal), None)
+            self._accepted.challenges.pop((reference.registry, principal), None)
             return Shown(challenge=challenge, error=error)
 
     async def renewed(
@@ -136,29 +147,29 @@ class Authorizer:
     def accepted(self, reference: Reference, principal: Principal, shown: Shown) -> None:
         """Cache the challenge that *shown* answers, because the registry accepted it."""
         if shown.challenge:
-            self._challenges[reference.registry, principal] = shown.challenge
+            self._accepted.challenges[reference.registry, principal] = shown.challenge
 
     def forget(self, reference: Reference, principal: Principal, refused: Shown) -> None:
         """Remove the *refused* challenge and token from the caches; a newer token of another task stays."""
         if refused.challenge is None:
             return
-        self._challenges.pop((reference.registry, principal), None)
+        self._accepted.challenges.pop((reference.registry, principal), None)
         if refused.challenge.scheme == "bearer":
             key = self._key(refused.challenge, reference, principal)
-            token = self._tokens.get(key)
+            token = self._accepted.tokens.get(key)
             if token and token.header == refused.header:
-                self._tokens.pop(key, None)
+                self._accepted.tokens.pop(key, None)
 
     async def _answer(self, challenge: Challenge, reference: Reference, principal: Principal) -> Shown:
         if challenge.scheme == "basic":
             credentials = await self._login(reference, principal)
             return Shown(credentials.basic if credentials else None, challenge)
         key = self._key(challenge, reference, principal)
-        token = self._tokens.get(key)
+        token = self._accepted.tokens.get(key)
         if token is None:
             return Shown((await self._fetched(key, challenge, reference, principal)).header, challenge)
         if token.young <= time.monotonic():
-            self._renewals.begin(key, lambda: self._renew(key, challenge, reference, principal))
+            self._accepted.renewals.begin(key, lambda: self._renew(key, challenge, reference, principal))
         return Shown(token.header, challenge, is_cached=True)
 
     async def _renew(self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal) -> None:
@@ -168,8 +179,8 @@ class Authorizer:
             log.info("token not renewed", registry=reference.registry, error=str(error))
 
     async def _fetched(self, key: bytes, challenge: Challenge, reference: Reference, principal: Principal) -> _Token:
-        token = await self._asking.run(key, lambda: self._ask(challenge, reference, principal))
-        self._tokens[key] = token
+        token = await self._accepted.asking.run(key, lambda: self._ask(challenge, reference, principal))
+        self._accepted.tokens[key] = token
         return token
 
     async def _login(self, reference: Reference, principal: Principal) -> Credentials | None:
@@ -225,7 +236,7 @@ class Authorizer:
     def _key(self, challenge: Challenge, reference: Reference, principal: Principal) -> bytes:
         who = self._keyring.find(reference, principal)
         parts = principal, challenge.parameters["realm"], challenge.parameters.get("service"), self._scope(reference)
-        return self._fingerprints.of(*parts, *((who.basic, who.identity_token) if who else (None, None)))
+        return self._accepted.fingerprints.of(*parts, *((who.basic, who.identity_token) if who else (None, None)))
 
     def _scope(self, reference: Reference) -> str:
         return f"repository:{reference.repository}:{self._actions}"

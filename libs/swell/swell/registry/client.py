@@ -21,7 +21,7 @@ from swell.net.outbound import Data, reach_of, send, translated
 from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference
 from swell.registry.address import endpoint
-from swell.registry.auth import ANONYMOUS, Authorizer, Shown
+from swell.registry.auth import ANONYMOUS, Authorizations, Authorizer, Shown
 from swell.registry.aws import AwsLogins
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
@@ -44,10 +44,12 @@ class RegistryClient:
         *,
         actions: str = "pull",
         aws: AwsLogins | None = None,
+        accepted: Authorizations | None = None,
     ) -> None:
         """Registries in *insecure* (`host` or `host:port`), and those on this machine, use plain http.
 
-        *actions* are the actions of tokens: `pull`, or `pull,push`. Without *aws*, AWS keys are not exchanged.
+        *actions* are the actions of tokens: `pull`, or `pull,push`. Without *aws*, AWS keys are not exchanged. What
+        registries have *accepted* from another client is sent again, if the credentials are the same.
         """
         self._session = session
         self._patience = RetryPolicy()
@@ -56,7 +58,7 @@ class RegistryClient:
         self._is_public: TTLCache[str, bool] = TTLCache(MOST_REPOSITORIES, PUBLIC_SECONDS)
         self._is_refused: TTLCache[str, bool] = TTLCache(MOST_REPOSITORIES, REFUSED_SECONDS)
         self._probing: SingleFlight[str, bool] = SingleFlight()
-        self._authorizer = Authorizer(session, keyring, self._patience, actions, aws)
+        self._authorizer = Authorizer(session, keyring, self._patience, actions, aws, accepted)
         self._insecure = insecure
         self._principal = PUBLIC
 

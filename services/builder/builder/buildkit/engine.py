@@ -35,6 +35,7 @@ from swell.containerfile import BUILDKIT, parse
 from swell.net.outbound import Policy
 from swell.oci.digest import Digest
 from swell.oci.reference import parse_reference
+from swell.registry.auth import Authorizations
 from swell.store.records import Reason
 from swell_sandbox.process import Tail
 
@@ -62,6 +63,7 @@ class BuildkitEngine:
         self._unpushed = unpushed
         self._emulators = Emulators(only=settings.build_platforms)
         self._policy = Policy(settings.allowed_hosts)
+        self._accepted = Authorizations()
 
     async def run_step(self) -> None:
         """Run one build step that does nothing, in a daemon of its own; see `ContainerEngine.run_step`."""
@@ -114,10 +116,11 @@ class BuildkitEngine:
             session=self._session,
             settings=settings,
             write_line=tail,
+            accepted=self._accepted,
         )
         async with AsyncExitStack() as opened:
             tasks = await opened.enter_async_context(TaskOwner())
-            annotations = tasks.start(base_annotations(recipe, pulls, self._session, settings))
+            annotations = tasks.start(base_annotations(recipe, pulls, self._session, settings, self._accepted))
             with as_build_failure():
                 lease = await opened.enter_async_context(self._daemons.take(group_of(recipe, pulls)))
             files = await opened.enter_async_context(BuildFiles.of(lease, recipe, settings))

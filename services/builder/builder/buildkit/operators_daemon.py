@@ -39,6 +39,7 @@ from swell.errors import Unavailable
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.auth import Authorizations
 from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.store.records import Reason
@@ -67,6 +68,7 @@ class OperatorsDaemon:
         self._credentials = credentials
         self._session = session
         self._sifs = sifs
+        self._accepted = Authorizations()
         self._limited = can_limit(settings.workspace)
         self.version = ""
         """The version of the daemon, when the engine was opened."""
@@ -135,7 +137,7 @@ class OperatorsDaemon:
         logins = docker_config(pulls, images)
         if not recipe.sif:
             logins = with_push_login(logins, docker_config(pushes, [str(target)]))
-        annotations = await base_annotations(recipe, pulls, self._session, settings)
+        annotations = await base_annotations(recipe, pulls, self._session, settings, self._accepted)
         workspace, progress = settings.workspace, Progress()
         async with BuildFiles.below(workspace, str(workspace), recipe, settings, settings.first_user_id) as files:
             await files.write_policy(source_policy(logins, images, recipe.base_rules))

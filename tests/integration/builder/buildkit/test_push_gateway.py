@@ -6,6 +6,7 @@ import urllib.error
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -143,6 +144,20 @@ async def test_a_layer_is_mounted_from_what_the_build_may_read(registry: Registr
     async with opened(registry, auth, has_blobs=False, mounts=mounts) as gateway:
         answered, _ = await gateway.ask("HEAD", f"/v2/push/gated/made/blobs/sha256:{sha256(content).hexdigest()}")
     assert answered == status
+
+
+async def test_an_upload_that_a_mount_has_begun_is_used() -> None:
+    """A registry that cannot mount begins an upload. Each blob costs one request less, and no upload is left."""
+    async with http_registry() as plain, opened(Registry(plain.authority, Path(), ""), b'{"auths": {}}') as gateway:
+        for content in (b"one", b"two"):
+            path = f"/v2/push/gated/made/blobs/sha256:{sha256(content).hexdigest()}"
+            assert (await gateway.ask("HEAD", path))[0] == 404
+            assert await gateway.push_blob("push/gated/made", content) == 201
+        assert plain.requests["POST uploads"] == 2
+        assert await gateway.push_blob("push/gated/made", b"three") == 201
+    assert plain.requests["POST uploads"] == 3
+    assert sorted(plain.blobs.values()) == [b"one", b"three", b"two"]
+    assert plain._uploads == {}
 
 
 async def test_nothing_is_read_from_where_images_are_pushed(gateway: Gateway) -> None:

@@ -10,11 +10,12 @@ from aiohttp import web
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import Denied, SwellError, TooManyRequests, UpstreamDown, UpstreamFailed
-from swell.net.outbound import Policy, Reach, open_session
+from swell.net.outbound import Policy, Reach, open_session, send
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
 from swell.registry import auth
 from swell.registry.circuit_breaker import CircuitBreaker
+from swell.registry.client import RegistryClient
 from swell.registry.credentials import Credentials, Keyring
 from swell.registry.principal import OPERATOR, Principal
 from tests.integration.registry_proxy.registries.faults import raw
@@ -76,6 +77,29 @@ async def test_a_hundred_pulls_at_once_fetch_one_token(script: Script, upstream:
     await asyncio.gather(*(upstream.fetch_manifest(tool(script)) for _ in range(100)))
 
     assert len(script.asked("/token")) == 1
+
+
+async def test_clients_of_different_builds_share_tokens_only_with_the_same_credentials(
+    script: Script, session: aiohttp.ClientSession
+) -> None:
+    """The second build shows the token at once. Other credentials, and another principal, fetch their own."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc", expires_in=300))
+    accepted = auth.Authorizations()
+
+    async def read(credentials: Credentials, principal: Principal = OPERATOR) -> None:
+        keyring = Keyring({script.authority: credentials}, lambda *_: True)
+        client = RegistryClient(session, keyring, accepted=accepted).acting_for(principal)
+        (await client.ask(send, "GET", tool(script), "manifests/1", {})).release()
+
+    ours, theirs = Credentials("me", "secret"), Credentials("you", "secret")
+    for credentials in (ours, ours, theirs):
+        await read(credentials)
+    assert script.asked("/token") == [ours.basic, theirs.basic]
+    assert script.asked(PATH) == [None, *["Bearer abc"] * 3]
+
+    await read(ours, Principal("another"))
+    assert script.asked("/token") == [ours.basic, theirs.basic, ours.basic]
 
 
 async def test_credentials_go_to_the_realm_and_not_to_the_registry(

@@ -10,6 +10,7 @@ Reasons: `docs/decisions/0021-pushed-blobs-are-proven.md`.
 from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
+from aiohttp import ClientResponse
 from msgspec import Struct
 
 from builder.buildkit.network.target_registry import TargetRegistry
@@ -30,8 +31,11 @@ class Possession:
         registry: TargetRegistry,
         bases: Iterable[Reference],
         may_mount: Callable[[Reference], Awaitable[bool]] | None = None,
+        begun: Callable[[Reference, ClientResponse], None] = lambda *_: None,
     ) -> None:
+        """*begun* is called with the answer of a registry that begins an upload, because it does not mount."""
         self._registry = registry
+        self._begun = begun
         self._bases = tuple(bases)
         self._may_mount = may_mount
         self._mountable: dict[str, bool] = {}
@@ -63,6 +67,8 @@ class Possession:
                 response = await self._registry.start_upload(target, {"mount": digest, "from": base.repository})
                 if response.status == 201:
                     return True
+                if response.status == 202:
+                    self._begun(target, response)
         return False
 
     async def _is_mountable(self, base: Reference) -> bool:

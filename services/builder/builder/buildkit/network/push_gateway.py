@@ -57,8 +57,8 @@ class PushGateway:
     ) -> None:
         self.registry = TargetRegistry(client)
         self._repositories = dict(repositories)
-        self._possession = Possession(self.registry, bases, may_mount)
         self._uploads = Uploads(self.registry)
+        self._possession = Possession(self.registry, bases, may_mount, self._uploads.begun)
         self.attestation = attestation
 
     @property

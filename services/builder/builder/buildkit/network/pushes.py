@@ -15,6 +15,7 @@ from builder.engine import Recipe, WriteLine
 from builder.settings import EngineSettings
 from swell.errors import SwellError
 from swell.oci.reference import Reference, parse_reference
+from swell.registry.auth import Authorizations
 from swell.registry.client import RegistryClient
 from swell.registry.credentials import parse_auth_file
 from swell.store.records import Reason
@@ -29,10 +30,12 @@ async def push_gateway_for(
     session: aiohttp.ClientSession,
     settings: EngineSettings,
     write_line: WriteLine,
+    accepted: Authorizations | None = None,
 ) -> PushGateway:
     """Return the gateway that pushes the image of *recipe* to *target*, and its layer cache.
 
-    Layers of the base *images* may be mounted. The log says it if the cache cannot be used.
+    Layers of the base *images* may be mounted. The log says it if the cache cannot be used. Registries have *accepted*
+    some of the credentials before.
 
     Raises:
         BuildFailure: the credentials for *target* are missing or cannot be read.
@@ -56,9 +59,9 @@ async def push_gateway_for(
     except SwellError as error:
         raise BuildFailure(Reason.ENGINE, "The builder's credentials are no auth file.") from error
     insecure = frozenset(settings.insecure_registries)
-    client = RegistryClient(session, keyring, insecure, actions="pull,push").acting_for(recipe.push_principal)
+    client = RegistryClient(session, keyring, insecure, actions="pull,push", accepted=accepted)
     attestation, may_mount = None if recipe.sif else Attestation(), partial(credentials.may_mount, recipe)
-    return PushGateway(client, repositories, bases, attestation, may_mount)
+    return PushGateway(client.acting_for(recipe.push_principal), repositories, bases, attestation, may_mount)
 
 
 async def _cache_of(recipe: Recipe, write_line: WriteLine) -> Reference | None:

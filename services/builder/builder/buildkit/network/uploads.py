@@ -37,6 +37,11 @@ class Uploads:
     def __init__(self, registry: TargetRegistry) -> None:
         self._registry = registry
         self._uploads: dict[str, _Upload] = {}
+        self._begun: dict[str, list[ClientResponse]] = {}
+
+    def begun(self, target: Reference, response: ClientResponse) -> None:
+        """Use the upload that *response* begins for the next blob: the repository of *target* did not mount one."""
+        self._begun.setdefault(target.name, []).append(response)
 
     async def start(self, name: str, target: Reference, attestation: Attestation | None) -> web.Response:
         """Start an upload. With *attestation*, the registry gets it with its bytes, if it is for the registry."""
@@ -66,7 +71,8 @@ class Uploads:
 
     async def _place(self, target: Reference) -> URL:
         """Start an upload in the registry, and return where it takes the bytes."""
-        response = await self._registry.start_upload(target)
+        begun = self._begun.get(target.name)
+        response = begun.pop() if begun else await self._registry.start_upload(target)
         if response.status != 202:
             raise answered(response.status, f"{target.registry} answers {response.status}")
         return _place_of(response, target, response.url)
