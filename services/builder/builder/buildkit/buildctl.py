@@ -1,8 +1,13 @@
-"""buildctl, the client of buildkitd, with the credentials and secrets of one build."""
+"""buildctl, the client of buildkitd, with the credentials and secrets of one build.
+
+Namespaces and control groups take longer to enter than a small build has to spare. So a process may be started in
+advance: it enters them, and waits on its standard input for the command line and the files.
+"""
 
 import asyncio
 import io
 import os
+import shlex
 import tarfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,54 +15,69 @@ from contextlib import asynccontextmanager, suppress
 
 from swell_sandbox.process import children
 
-# Files come through stdin, as a tar archive, into a file system in memory that only this process sees.
+# Files come through stdin, as a tar archive, into a file system in memory that only this process sees. The line before
+# it is read by the shell itself, which needs less memory than a waiting tar.
 _WITH_FILES = """\
-mount -t tmpfs -o size=4m,mode=700 tmpfs "$DOCKER_CONFIG"
+mount -t tmpfs -o size=8m,mode=700 tmpfs "$DOCKER_CONFIG"
+read -r _
 tar -x -f - -C "$DOCKER_CONFIG" --no-same-owner
-exec "$@" < /dev/null
+. "$DOCKER_CONFIG/command"
 """
 
 
-@asynccontextmanager
-async def buildctl(
-    command: Sequence[str],
-    folder: str,
-    files: Mapping[str, bytes],
-    *,
-    enter: Sequence[str] = (),
-    environment: Mapping[str, str] = {},
-) -> AsyncIterator[Process]:
-    """Run *command*, the path of buildctl and its arguments, for the length of the block; then kill it.
+async def start_waiting(folder: str, *, enter: Sequence[str] = (), environment: Mapping[str, str] = {}) -> Process:
+    """Start a process that waits for `commanded`, or for the end of this process.
 
-    It sees *files* in *folder*, an empty directory; `config.json` has its logins. *enter* is a command that enters the
-    namespaces and groups in which it runs. `stdout` and `stderr` are one pipe.
+    It will see its files in *folder*, an empty directory. *enter* is a command that enters the namespaces and groups in
+    which it runs. `stdout` and `stderr` are one pipe.
     """
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *("setpriv", "--pdeathsig", "KILL", "--"),
         *enter,
-        *("unshare", "--mount", "--", "sh", "-ec", _WITH_FILES, "sh"),
-        *command,
+        *("unshare", "--mount", "--", "sh", "-ec", _WITH_FILES),
         stdin=PIPE,
         stdout=PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env={"PATH": os.environ.get("PATH", os.defpath), "DOCKER_CONFIG": folder, **environment},
         cwd="/",
     )
+
+
+@asynccontextmanager
+async def commanded(process: Process, command: Sequence[str], files: Mapping[str, bytes]) -> AsyncIterator[Process]:
+    """Have the waiting *process* run *command* for the length of the block; then kill it.
+
+    *command* is the path of buildctl and its arguments. It sees *files* in the folder of the process; `config.json` has
+    its logins.
+    """
     try:
         assert process.stdin is not None  # noqa: S101  (a pipe)
+        script = f"exec {shlex.join(command)} < /dev/null\n".encode(errors="surrogateescape")
         with suppress(OSError):
-            process.stdin.write(_archive(files))
+            process.stdin.write(b"\n" + _archive({**files, "command": script}))
             await process.stdin.drain()
             process.stdin.close()
         yield process
     finally:
-        if process.returncode is None:
-            for pid in children(process.pid) or [process.pid]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, 9)
+        await end(process)
+
+
+async def end(process: Process) -> None:
+    """Kill *process* and wait for its end."""
+    if process.returncode is None:
+        for pid in children(process.pid) or [process.pid]:
             with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+                os.kill(pid, 9)
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def buildctl(command: Sequence[str], folder: str, files: Mapping[str, bytes]) -> AsyncIterator[Process]:
+    """Run *command* on this machine, for the length of the block; see `commanded`. *files* are in *folder*."""
+    async with commanded(await start_waiting(folder), command, files) as process:
+        yield process
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from builder.buildkit.buildctl import buildctl
+from builder.buildkit.buildctl import commanded, end, start_waiting
 from builder.buildkit.daemons.configuration import RUN, RUNTIME, SOCKET, STATE, STEP_NETWORK, configuration
 from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.daemons.scripts import INNER, OUTER, RUNTIME_SCRIPT
@@ -55,7 +55,10 @@ _ENTER_CGROUPS = (
 
 
 class Daemon(Struct, kw_only=True, eq=False):
-    """A buildkitd that runs. `used` are the bytes on disk when it was last looked at."""
+    """A buildkitd that runs. `used` are the bytes on disk when it was last looked at.
+
+    `next_client` is the process that becomes the next buildctl, if it was started in advance.
+    """
 
     directory: Path
     process: Process
@@ -66,6 +69,7 @@ class Daemon(Struct, kw_only=True, eq=False):
     born: float = field(default_factory=time.monotonic)
     builds: int = 0
     used: int = 0
+    next_client: asyncio.Task[Process] | None = None
 
     @property
     def is_running(self) -> bool:
@@ -97,6 +101,34 @@ class Daemon(Struct, kw_only=True, eq=False):
 
         The *secrets* are files in `CREDENTIALS`. `stdout` and `stderr` are one pipe.
         """
+        command = f"{ENGINE}/buildctl", f"--addr=unix://{SOCKET}", *arguments
+        async with commanded(await self._take_client(), command, {"config.json": docker_config, **secrets}) as process:
+            yield process
+
+    def prepare_client(self) -> None:
+        """Start the process of the next buildctl in advance."""
+        if self.next_client is None:
+            self.next_client = asyncio.create_task(self._start_client())  # no group: `client` or `close` awaits it
+
+    async def close(self) -> None:
+        """End the process that waits for the next build."""
+        if task := self.next_client:
+            self.next_client = None
+            with suppress(OSError):
+                await end(await task)
+
+    async def _take_client(self) -> Process:
+        self.prepare_client()
+        task, self.next_client = self.next_client, None
+        assert task is not None  # noqa: S101  (it was prepared)
+        try:
+            process = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.next_client = task
+            raise
+        return process if process.returncode is None else await self._start_client()
+
+    async def _start_client(self) -> Process:
         enter_groups = ("sh", "-ec", _ENTER_CGROUPS, "sh") if self.groups.daemon else ()
         namespaces = ("--user", "--mount", "--pid", "--net", "--setuid=0", "--setgid=0")
         environment = {
@@ -104,14 +136,8 @@ class Daemon(Struct, kw_only=True, eq=False):
             "TMPDIR": f"{SCRATCH}/work/tmp",
             "GROUPS_OF_DAEMON": " ".join(map(str, self.groups.daemon)),
         }
-        async with buildctl(
-            (f"{ENGINE}/buildctl", f"--addr=unix://{SOCKET}", *arguments),
-            CREDENTIALS,
-            {"config.json": docker_config, **secrets},
-            enter=(*enter_groups, "nsenter", f"--target={self.pid}", *namespaces, "--"),
-            environment=environment,
-        ) as process:
-            yield process
+        enter = (*enter_groups, "nsenter", f"--target={self.pid}", *namespaces, "--")
+        return await start_waiting(CREDENTIALS, enter=enter, environment=environment)
 
 
 @asynccontextmanager
@@ -164,9 +190,11 @@ async def open_daemon(
             limits = cgroups.make(f"{group}.slirp", memory=MEMORY, pids=PROCESSES) if limited else ()
             await opened.enter_async_context(step_network(directory, pid, limits))
             await in_network(namespace_of_steps(pid), lambda: reject_networks(settings.denied_networks))
-            yield Daemon(
+            daemon = Daemon(
                 directory=directory, process=process, pid=pid, user_id=user_id, groups=groups, last_lines=output.lines
             )
+            opened.push_async_callback(daemon.close)
+            yield daemon
     finally:
         await in_thread(groups.remove_children)
         await in_thread(dispose, directory, f"{group}*")

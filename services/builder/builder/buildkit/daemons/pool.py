@@ -76,6 +76,7 @@ class DaemonPool:
         opened = await self._take(group)
         opened.group = group
         opened.daemon.builds += 1
+        opened.daemon.prepare_client()
         lease = Lease(opened.daemon)
         self._count()
         try:
@@ -140,6 +141,7 @@ class DaemonPool:
                 self._background(opened.closing.aclose())
 
     async def _tidy(self, opened: _Opened, discarded: Sequence[Path]) -> None:
+        opened.daemon.prepare_client()
         for path in discarded:
             await in_thread(remove, path)
         opened.daemon.used = await used(opened.daemon.directory)
