@@ -39,8 +39,12 @@ class BuildFiles:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, lease: Lease, recipe: Recipe, settings: EngineSettings) -> AsyncIterator["BuildFiles"]:
-        """The files of *recipe* for the length of the block; they are removed after the lease, without a wait.
+    async def of(
+        cls, lease: Lease, recipe: Recipe, settings: EngineSettings, policy: bytes = b""
+    ) -> AsyncIterator["BuildFiles"]:
+        """The files of *recipe* and its source *policy* for the length of the block.
+
+        They are removed after the lease, without a wait.
 
         Raises:
             BuildFailure: the context cannot be unpacked, or the disk is full.
@@ -49,24 +53,24 @@ class BuildFiles:
         files = cls(daemon.directory, SCRATCH, recipe.build_id, daemon.user_id)
         lease.discard(files.path)
         with as_build_failure():
-            await in_thread(files._write, recipe, settings)
+            await in_thread(files._write, recipe, settings, policy)
         yield files
 
     @classmethod
     @asynccontextmanager
     async def below(
-        cls, directory: Path, root: str, recipe: Recipe, settings: EngineSettings, owner: int
+        cls, directory: Path, root: str, recipe: Recipe, settings: EngineSettings, owner: int, policy: bytes = b""
     ) -> AsyncIterator["BuildFiles"]:
         """As `of`, for buildctl outside of a sandbox."""
         files = cls(directory, root, recipe.build_id, owner)
         try:
             with as_build_failure():
-                await in_thread(files._write, recipe, settings)
+                await in_thread(files._write, recipe, settings, policy)
             yield files
         finally:
             await in_thread(remove, files.path)
 
-    def _write(self, recipe: Recipe, settings: EngineSettings) -> None:
+    def _write(self, recipe: Recipe, settings: EngineSettings, policy: bytes) -> None:
         self.path.mkdir(mode=0o711)
         for name in ("context", "dockerfile", "result"):
             (self.path / name).mkdir(mode=0o755)
@@ -86,19 +90,11 @@ class BuildFiles:
                 add(context / name, source, owner=self._owner)
             added.append(name)
         (self.path / "dockerfile/Dockerfile").write_text(recipe.containerfile)
+        (self.path / POLICY).write_bytes(policy)
         if added and (ignored := _ignore_file(context)) is not None:
             # What the server has added must not be left out by the user's patterns.
             kept = b"".join(b"\n!%s" % name.encode() for name in added)
             (self.path / "dockerfile/Dockerfile.dockerignore").write_bytes(ignored + kept + b"\n")
-
-    async def write_policy(self, policy: bytes) -> None:
-        """Write the source policy of the build.
-
-        Raises:
-            BuildFailure: the disk is full.
-        """
-        with as_build_failure():
-            await in_thread((self.path / POLICY).write_bytes, policy)
 
     def digest(self) -> Digest:
         """The digest of the manifest that BuildKit says it has pushed.

@@ -23,10 +23,11 @@ read -r _
 tar -x -f - -C "$DOCKER_CONFIG" --no-same-owner
 . "$DOCKER_CONFIG/command"
 """
+_END_WITHIN = 5.0
 
 
 async def start_waiting(folder: str, *, enter: Sequence[str] = (), environment: Mapping[str, str] = {}) -> Process:
-    """Start a process that waits for `commanded`, or for the end of this process.
+    """Start a process that waits for `send_command`, or for the end of this process.
 
     It will see its files in *folder*, an empty directory. *enter* is a command that enters the namespaces and groups in
     which it runs. `stdout` and `stderr` are one pipe.
@@ -43,21 +44,26 @@ async def start_waiting(folder: str, *, enter: Sequence[str] = (), environment: 
     )
 
 
-@asynccontextmanager
-async def commanded(process: Process, command: Sequence[str], files: Mapping[str, bytes]) -> AsyncIterator[Process]:
-    """Have the waiting *process* run *command* for the length of the block; then kill it.
+async def send_command(process: Process, command: Sequence[str], files: Mapping[str, bytes]) -> None:
+    """Have the waiting *process* run *command*, the path of buildctl and its arguments.
 
-    *command* is the path of buildctl and its arguments. It sees *files* in the folder of the process; `config.json` has
-    its logins.
+    It sees *files* in the folder of the process; `config.json` has its logins.
     """
+    assert process.stdin is not None  # noqa: S101  (a pipe)
+    script = f"exec {shlex.join(command)} < /dev/null\n".encode(errors="surrogateescape")
+    with suppress(OSError):
+        process.stdin.write(b"\n" + _archive({**files, "command": script}))
+        await process.stdin.drain()
+        process.stdin.close()
+
+
+async def end_soon(process: Process) -> None:
+    """Wait for the end of *process*, whose output does not matter any more; kill it after 5 s."""
     try:
-        assert process.stdin is not None  # noqa: S101  (a pipe)
-        script = f"exec {shlex.join(command)} < /dev/null\n".encode(errors="surrogateescape")
-        with suppress(OSError):
-            process.stdin.write(b"\n" + _archive({**files, "command": script}))
-            await process.stdin.drain()
-            process.stdin.close()
-        yield process
+        async with asyncio.timeout(_END_WITHIN):
+            await process.communicate()
+    except TimeoutError:
+        pass
     finally:
         await end(process)
 
@@ -75,9 +81,13 @@ async def end(process: Process) -> None:
 
 @asynccontextmanager
 async def buildctl(command: Sequence[str], folder: str, files: Mapping[str, bytes]) -> AsyncIterator[Process]:
-    """Run *command* on this machine, for the length of the block; see `commanded`. *files* are in *folder*."""
-    async with commanded(await start_waiting(folder), command, files) as process:
+    """Run *command* on this machine, for the length of the block, then kill it; *files* are in *folder*."""
+    process = await start_waiting(folder)
+    try:
+        await send_command(process, command, files)
         yield process
+    finally:
+        await end(process)
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:

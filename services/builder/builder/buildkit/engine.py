@@ -123,9 +123,9 @@ class BuildkitEngine:
             annotations = tasks.start(base_annotations(recipe, pulls, self._session, settings, self._accepted))
             with as_build_failure():
                 lease = await opened.enter_async_context(self._daemons.take(group_of(recipe, pulls)))
-            files = await opened.enter_async_context(BuildFiles.of(lease, recipe, settings))
+            rules = source_policy(logins, images, recipe.base_rules)
+            files = await opened.enter_async_context(BuildFiles.of(lease, recipe, settings, rules))
             await opened.enter_async_context(services_of(lease.daemon, proxy, gateway, images, settings))
-            await files.write_policy(source_policy(logins, images, recipe.base_rules))
             command = arguments(
                 recipe,
                 files,

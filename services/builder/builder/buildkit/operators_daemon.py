@@ -138,9 +138,9 @@ class OperatorsDaemon:
         if not recipe.sif:
             logins = with_push_login(logins, docker_config(pushes, [str(target)]))
         annotations = await base_annotations(recipe, pulls, self._session, settings, self._accepted)
-        workspace, progress = settings.workspace, Progress()
-        async with BuildFiles.below(workspace, str(workspace), recipe, settings, settings.first_user_id) as files:
-            await files.write_policy(source_policy(logins, images, recipe.base_rules))
+        workspace, owner, progress = settings.workspace, settings.first_user_id, Progress()
+        rules = source_policy(logins, images, recipe.base_rules)
+        async with BuildFiles.below(workspace, str(workspace), recipe, settings, owner, rules) as files:
             command = arguments(
                 recipe,
                 files,

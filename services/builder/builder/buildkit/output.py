@@ -2,7 +2,7 @@
 
 from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct, structs
 
@@ -29,8 +29,13 @@ async def follow(
     write_line: WriteLine,
     write_step: WriteStep,
     names: Sequence[tuple[bytes, bytes]],
+    is_pushed: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Pass the progress of *process* to *write_line* and *write_step* until it ends; *names* are replaced in it."""
+    """Pass the progress of *process* to *write_line* and *write_step*; *names* are replaced in it.
+
+    Return when *process* ends, or when *is_pushed* says that the registry has everything, and all steps have ended:
+    then only buildctl and buildkitd have something to put away.
+    """
     assert process.stdout is not None  # noqa: S101  (a pipe)
     last = deque[bytes](maxlen=50)
 
@@ -56,6 +61,8 @@ async def follow(
         for document in whole:
             for item in progress.feed(document):
                 await pass_on(item)
+        if is_pushed() and not rest and progress.running is None:
+            return Result(0, last)
     for item in (*(progress.feed(rest) if rest else ()), *progress.end()):
         await pass_on(item)
     return Result(await process.wait(), last)

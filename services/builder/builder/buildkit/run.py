@@ -71,7 +71,7 @@ class BuildRun(Struct, frozen=True, kw_only=True):
         before, self.gateway.registry.trouble = GroupEvents.of(daemon), None
         secrets = {secret_file(name): content for name, content in self.recipe.secrets.items()}
         async with watched(daemon, self.settings, progress), daemon.client(command, self.logins, secrets) as client:
-            result = await follow(client, progress, write_line, write_step, self.names)
+            result = await follow(client, progress, write_line, write_step, self.names, lambda: self.gateway.is_pushed)
         if result.status:
             raise failure_of(result, before, self.lease, progress, self.gateway, self.proxy, self.settings)
         return progress

@@ -104,6 +104,7 @@ class BuildLog:
         try:
             if error is None:
                 await self._write_end()
+                self._sender.finish()
                 self._file.close()
                 await self._store()
         except BaseException:

@@ -65,10 +65,14 @@ class LineSender:
         self._waiting.append(step)
         self._arrived.set()
 
-    async def close(self, *, complete: bool) -> None:
-        """Send the waiting lines and end; if *complete*, also send that the whole log is stored."""
+    def finish(self) -> None:
+        """Send the waiting lines now: no other ones follow."""
         self._closing.set()
         self._arrived.set()
+
+    async def close(self, *, complete: bool) -> None:
+        """Send the waiting lines and end; if *complete*, also send that the whole log is stored."""
+        self.finish()
         with suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(0 if self._unavailable else _TIMEOUT):
                 await self._sending

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from builder.buildkit.buildctl import commanded, end, start_waiting
+from builder.buildkit.buildctl import end, end_soon, send_command, start_waiting
 from builder.buildkit.daemons.configuration import RUN, RUNTIME, SOCKET, STATE, STEP_NETWORK, configuration
 from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.daemons.scripts import INNER, OUTER, RUNTIME_SCRIPT
@@ -30,6 +30,7 @@ from builder.buildkit.daemons.step_network import MEMORY, PROCESSES, namespace_o
 from builder.buildkit.network import egress, push_gateway
 from builder.settings import EngineSettings
 from swell.concurrency.background import background
+from swell.concurrency.tasks import TaskOwner
 from swell.disk import in_thread
 from swell_sandbox import SCRATCH, Mount, Sandbox, SandboxUnavailable, cgroups
 from swell_sandbox.namespaces import in_network, listen, network_of, reject_networks, set_loopback_up
@@ -57,7 +58,8 @@ _ENTER_CGROUPS = (
 class Daemon(Struct, kw_only=True, eq=False):
     """A buildkitd that runs. `used` are the bytes on disk when it was last looked at.
 
-    `next_client` is the process that becomes the next buildctl, if it was started in advance.
+    `next_client` is the process that becomes the next buildctl, if it was started in advance; `ending` are those of
+    earlier builds.
     """
 
     directory: Path
@@ -70,6 +72,7 @@ class Daemon(Struct, kw_only=True, eq=False):
     builds: int = 0
     used: int = 0
     next_client: asyncio.Task[Process] | None = None
+    ending: TaskOwner = field(default_factory=TaskOwner)
 
     @property
     def is_running(self) -> bool:
@@ -99,11 +102,19 @@ class Daemon(Struct, kw_only=True, eq=False):
     ) -> AsyncIterator[Process]:
         """Run buildctl with *arguments* beside the daemon, for the length of the block, and with *docker_config*.
 
-        The *secrets* are files in `CREDENTIALS`. `stdout` and `stderr` are one pipe.
+        The *secrets* are files in `CREDENTIALS`. `stdout` and `stderr` are one pipe. When the block ends before
+        buildctl, without an exception, buildctl has 5 s to end in the background.
         """
+        process = await self._take_client()
         command = f"{ENGINE}/buildctl", f"--addr=unix://{SOCKET}", *arguments
-        async with commanded(await self._take_client(), command, {"config.json": docker_config, **secrets}) as process:
+        try:
+            await send_command(process, command, {"config.json": docker_config, **secrets})
             yield process
+        except BaseException:
+            await end(process)
+            raise
+        if process.returncode is None:
+            self.ending.start(end_soon(process))
 
     def prepare_client(self) -> None:
         """Start the process of the next buildctl in advance."""
@@ -111,7 +122,8 @@ class Daemon(Struct, kw_only=True, eq=False):
             self.next_client = asyncio.create_task(self._start_client())  # no group: `client` or `close` awaits it
 
     async def close(self) -> None:
-        """End the process that waits for the next build."""
+        """End the processes of earlier builds, and the one that waits for the next build."""
+        await self.ending.cancel()
         if task := self.next_client:
             self.next_client = None
             with suppress(OSError):

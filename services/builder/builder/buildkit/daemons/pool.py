@@ -142,6 +142,7 @@ class DaemonPool:
 
     async def _tidy(self, opened: _Opened, discarded: Sequence[Path]) -> None:
         opened.daemon.prepare_client()
+        await opened.daemon.ending.wait()  # for buildctl, which may still write its result
         for path in discarded:
             await in_thread(remove, path)
         opened.daemon.used = await used(opened.daemon.directory)

@@ -60,11 +60,19 @@ class PushGateway:
         self._uploads = Uploads(self.registry)
         self._possession = Possession(self.registry, bases, may_mount, self._uploads.begun)
         self.attestation = attestation
+        self._is_tagged = False
 
     @property
     def cache(self) -> Reference | None:
         """The repository of the layer cache, if the build has one."""
         return next((each.reference for each in self._repositories.values() if each.is_cache), None)
+
+    @property
+    def is_pushed(self) -> bool:
+        """Whether the registry has the image, and nothing else is pushed: no layer cache, and no image without
+        `attestation`, whose manifests come in several requests.
+        """
+        return self._is_tagged and self.attestation is not None and self.cache is None
 
     @asynccontextmanager
     async def serve(self, listening: socket.socket, daemon_has: Callable[[str], bool]) -> AsyncIterator[None]:
@@ -178,4 +186,5 @@ class PushGateway:
             answer = await self.registry.put_manifest(target, reference, *attestation.image(media_type, content))
             if answer.status != 201:
                 return answer
+            self._is_tagged = True
         return found(digest_of(content), 201)
