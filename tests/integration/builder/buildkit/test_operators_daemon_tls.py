@@ -15,6 +15,7 @@ from builder.choose_engine import open_engine
 from builder.settings import EngineSettings
 from swell import settings
 from swell.errors import Unavailable
+from swell_sandbox import cgroups
 from tests.certificates import Certificates
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
 from tests.integration.builder.conftest import Output, Registry, free_port
@@ -61,6 +62,7 @@ async def address(
     finally:
         process.kill()
         await process.wait()
+        cgroups.remove("buildkit")  # runc's, for the steps
     await reading
 
 
