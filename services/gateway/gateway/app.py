@@ -117,6 +117,34 @@ class OperatorParts(NamedTuple):
     organisation_removal: OrganisationRemoval
 
 
+ROUTES = (
+    ContainersController,
+    TokensController,
+    builds,
+    own_builds,
+    BuildsController,
+    MirrorsController,
+    affected,
+    ScansController,
+    InspectController,
+    CredentialsController,
+    VaultController,
+    WebhooksController,
+    KeysController,
+    AccountsController,
+    session,
+    end_sessions,
+    metric,
+    metric_of_any_arch,
+    service_info,
+    robots,
+    health,
+    liveness,
+    OpenApiController,
+)
+"""The handlers of the API; those of operators and of pages are routers that need its parts."""
+
+
 def create_app(
     registry: RegistryHandler,
     containers: ContainerParts,
@@ -142,29 +170,7 @@ def create_app(
     }
     app = Litestar(
         route_handlers=[
-            ContainersController,
-            TokensController,
-            builds,
-            own_builds,
-            BuildsController,
-            MirrorsController,
-            affected,
-            ScansController,
-            InspectController,
-            CredentialsController,
-            VaultController,
-            WebhooksController,
-            KeysController,
-            AccountsController,
-            session,
-            end_sessions,
-            metric,
-            metric_of_any_arch,
-            service_info,
-            robots,
-            health,
-            liveness,
-            OpenApiController,
+            *ROUTES,
             operator_router(callers, service.accounts),
             pages_router(callers, service.accounts),
         ],

@@ -2,12 +2,16 @@
 
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
 from gateway.domain.lease_terms import LeaseTerms
 from gateway.domain.token import new_token
+from gateway.scans.request import ScanRequest
 from gateway.submit.request import BuildRequest
 from gateway.submit.start_result import StartResult
+from swell.api.containers import ScanMode
 from swell.log import current_trace, traceparent
 from swell.registry.principal import limited_to
 
@@ -43,3 +47,18 @@ def grant_of(
         run=run,
         first_end=created + terms.step if run else None,
     )
+
+
+def with_scan(
+    result: StartResult, grant: Grant, mode: ScanMode, levels: tuple[str, ...], scan: ScanRequest
+) -> tuple[StartResult, Grant]:
+    """Return *result* and *grant* with the scan of the image; *levels* are the severities that the client allows.
+
+    A required scan judges one digest. The tag may move later, so the grant is for the digest.
+    """
+    if scan.scan_id:
+        grant = replace(grant, scan_id=scan.scan_id, scan_mode=mode, scan_levels=levels)
+    if mode is ScanMode.REQUIRED and scan.digest and not result.is_build:
+        result = replace(result, image=result.image.at(scan.digest))
+        grant = replace(grant, image=str(result.image))
+    return result, grant

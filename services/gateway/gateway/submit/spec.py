@@ -24,36 +24,18 @@ def submission_of(
     Raises:
         BadRequest: a definition file cannot be translated, or a text has a character that no recipe can have.
     """
-    config = request.container_config if request.freeze else None
-    inputs = BuildInputs(
-        containerfile=request.containerfile or "",
-        conda_file=request.environment,
-        platform=request.platform_names,
-        repository=request.repository,
-        context=request.context,
-        config=config,
-        options=request.options,
-        compression=request.compression if request.containerfile and not request.direct else None,
-    )
-    name = inputs.container_id
+    inputs = _inputs_of(request)
     if request.sif:
         translate(request.containerfile or "")  # raises BadRequest before the build is stored
-    target_image = target_name(
-        parent.target_image.rpartition(":")[0] if parent else request.repository,
-        name,
-        strategy=NameStrategy.TAG_PREFIX if parent else request.strategy,
-        sif=request.sif,
-        tools=request.tools,
-    )
     return Submission(
-        container_id=name,
+        container_id=inputs.container_id,
         fingerprint=inputs.fingerprint,
-        target_image=target_image,
+        target_image=_target_image(request, inputs.container_id, parent),
         containerfile=request.containerfile or "",
         platform=request.platform_names,
         context=next(_digests(request.context), None),
         environment=request.environment,
-        layers=tuple(_digests(*(config.layers or ()))) if config else (),
+        layers=tuple(_digests(*(inputs.config.layers or ()))) if inputs.config else (),
         cache_repository=request.cache_repository,
         compression=request.compression,
         options=request.options or BuildOptions(),
@@ -77,6 +59,30 @@ def submission_of(
 def target_reference(submission: Submission) -> Reference:
     """The reference of the image that the build pushes, without `oras://`."""
     return parse_reference(submission.target_image.removeprefix(ORAS))
+
+
+def _inputs_of(request: BuildRequest) -> BuildInputs:
+    return BuildInputs(
+        containerfile=request.containerfile or "",
+        conda_file=request.environment,
+        platform=request.platform_names,
+        repository=request.repository,
+        context=request.context,
+        config=request.container_config if request.freeze else None,
+        options=request.options,
+        compression=request.compression if request.containerfile and not request.direct else None,
+    )
+
+
+def _target_image(request: BuildRequest, container_id: str, parent: Submission | None) -> str:
+    """The name of the image; one platform of several is a tag beside its *parent*."""
+    return target_name(
+        parent.target_image.rpartition(":")[0] if parent else request.repository,
+        container_id,
+        strategy=NameStrategy.TAG_PREFIX if parent else request.strategy,
+        sif=request.sif,
+        tools=request.tools,
+    )
 
 
 def _digests(*layers: ContainerLayer | None) -> Iterator[Digest]:

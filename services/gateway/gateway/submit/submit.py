@@ -1,24 +1,22 @@
 """Handle a container request: validate it, start its build if it needs one, and grant a token for its image."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
-
-from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
 from gateway.domain.server_config import ServerConfig
 from gateway.notices.queue import NO_NOTICES, Follow
-from gateway.scans.request import ScanRequests
+from gateway.scans.request import ScanRequest, ScanRequests
 from gateway.submit.answer import container_answer, container_record, legacy_answer
 from gateway.submit.authorize import authorize, with_cache
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.dry_run import existing_image, prepare
-from gateway.submit.grants import grant_of
+from gateway.submit.grants import grant_of, with_scan
 from gateway.submit.images import LayerStore, Registry, RequestImages
 from gateway.submit.mirror import MirrorStarter
 from gateway.submit.prepare import RequestPreparer
@@ -29,7 +27,7 @@ from gateway.submit.secrets import NO_STORED_SECRETS, StoredSecrets, with_secret
 from gateway.submit.start import BuildStarter
 from gateway.submit.start_result import StartResult
 from gateway.submit.validation import validate
-from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest, ScanMode
+from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest
 from swell.concurrency.retry import retry_until_available
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import SwellError, Unavailable
@@ -98,27 +96,14 @@ class ContainerRequests:
         await self._images.check_platforms(request, caller.principal)
         prepared, warnings = await prepare(self._preparer, request, caller.principal)
         parts = [await self._preparer.prepare(part, caller.principal) for part in request.parts]
-        if not prepared.dry_run:
-            for part in parts or (prepared,):
-                await self._images.store_layers(part, caller.principal)
-        if prepared.image and prepared.mirror:
-            target = MirrorTarget(prepared.image, prepared.mirror)
-            result = await self._mirrors.start(target, caller, dry_run=prepared.dry_run)
-        elif prepared.image:
-            result = await existing_image(self._images, prepared.image, prepared, caller.principal)
-        else:
-            result = await self._starter.start(prepared, parts, caller)
+        result = await self._start(prepared, parts, caller)
         grant = grant_of(prepared, result, caller, self._now(), self._config.token_ttl, self._config.lease_terms)
         try:
             await self._add_interest(result, grant, caller)
             scan = await self._scans.find_or_create(plan, prepared, result, caller)
-            if scan.scan_id:
-                grant = replace(grant, scan_id=scan.scan_id, scan_mode=plan.mode, scan_levels=prepared.scan_levels)
-                if scan.is_new:
-                    await self._notices.follow(caller.identity, scan.scan_id)
-            if plan.mode is ScanMode.REQUIRED and scan.digest and not result.is_build:  # the tag may move after it
-                result = replace(result, image=result.image.at(scan.digest))
-                grant = replace(grant, image=str(result.image))
+            if scan.is_new and scan.scan_id:
+                await self._notices.follow(caller.identity, scan.scan_id)
+            result, grant = with_scan(result, grant, plan.mode, prepared.scan_levels, scan)
             record = container_record(
                 self._config.authority, container_request, prepared, result.image, grant, new=result.cached is False
             )
@@ -128,9 +113,7 @@ class ContainerRequests:
             raise
         if result.cached and not grant.is_dry:
             self._count_hit(grant)
-        for client in result.clients:
-            await self._dispatcher.begin_for(client)
-        await self._scans.publish(scan)
+        await self._publish(result, scan)
         answer = container_answer(
             self._config.authority,
             prepared,
@@ -152,6 +135,24 @@ class ContainerRequests:
             default_channels=self._config.conda_default_channels,
         )
         return await asyncio.to_thread(check) if is_slow_to_validate(container_request) else check()
+
+    async def _start(self, request: BuildRequest, parts: Sequence[BuildRequest], caller: Caller) -> StartResult:
+        """Store the layers of *request*; return its image, which exists or is made by a build or a mirror."""
+        if not request.dry_run:
+            for part in parts or (request,):
+                await self._images.store_layers(part, caller.principal)
+        if request.image and request.mirror:
+            target = MirrorTarget(request.image, request.mirror)
+            return await self._mirrors.start(target, caller, dry_run=request.dry_run)
+        if request.image:
+            return await existing_image(self._images, request.image, request, caller.principal)
+        return await self._starter.start(request, parts, caller)
+
+    async def _publish(self, result: StartResult, scan: ScanRequest) -> None:
+        """Publish the jobs of the new builds and of the new scan."""
+        for client in result.clients:
+            await self._dispatcher.begin_for(client)
+        await self._scans.publish(scan)
 
     async def _add_interest(self, result: StartResult, grant: Grant, caller: Caller) -> None:
         """Register the request's interest in its build: the build is not cancelled while a request needs it."""
