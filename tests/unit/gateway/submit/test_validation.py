@@ -297,7 +297,7 @@ def deflated(content: bytes) -> str:
         ({"containerImage": "a", "containerIncludes": ["b c"]}, BadRequest, "containerIncludes: 'b c'"),
         ({"containerImage": "a", "containerConfig": {"cmd": ["x\0y"]}}, BadRequest, "containerConfig.*NUL"),
         ({"containerImage": "a", "containerConfig": {"env": ["A=\0"]}}, BadRequest, "containerConfig.*NUL"),
-        ({"containerImage": "a", "containerConfig": {"cmd": [""] * 2**20}}, TooLarge, "containerConfig"),
+        ({"containerImage": "a", "containerConfig": {"cmd": ["x" * 100] * 20_000}}, TooLarge, "containerConfig"),
         ({"containerImage": "a", "containerConfig": {"env": ["A=" + "x" * 2**20]}}, TooLarge, "containerConfig"),
         ({"containerFile": FILE, "buildContext": {"location": "data:!"}}, BadRequest, "buildContext.location"),
         ({"packages": {"type": "CONDA", "environment": "A" * 2**21}}, TooLarge, "packages.environment"),
