@@ -4,32 +4,29 @@ Source: RFC 7617, "The 'Basic' HTTP Authentication Scheme", https://www.rfc-edit
 Source: Apache HTTP Server, "htpasswd", https://httpd.apache.org/docs/2.4/programs/htpasswd.html
 """
 
-import asyncio
 import base64
 import binascii
 import hashlib
 import os
 import re
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 import bcrypt
 from cachetools import TTLCache
 
 from gateway.access.keys import Actor
+from gateway.access.password_queue import PasswordQueue
 from gateway.domain.account import Account, is_account_name
 from gateway.domain.identity import Scope
 from swell.concurrency.single_flight import SingleFlight
-from swell.errors import AccountRequired, TooManyRequests
+from swell.errors import AccountRequired
 from swell.settings import SettingsInvalid
 
 _BCRYPT_HASH = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-9])\$[./A-Za-z0-9]{53}")  # cost 4 to 19: at most seconds of work
 _MAX_PASSWORD = 72  # bytes that bcrypt reads; htpasswd also cuts off longer passwords
-_MAX_PENDING = 32  # verifications, of which one runs: a flood of guesses uses at most one core
-_MAX_PENDING_OF_ADDRESS = 4  # different passwords: one client cannot lock the operators out
-_CACHE_SECONDS = 60.0
+_CACHE_SIZE, _CACHE_SECONDS = 1000, 3600.0  # pairs; seconds since their last use
 _COST = 12  # of stored accounts: about 0.2 s
 _DECOY = b"$2b$12$" + b"." * 53
 
@@ -53,9 +50,9 @@ class Accounts:
         self._hashes = hashes
         self._stored = stored
         self._key = os.urandom(32)
-        self._verified: TTLCache[bytes, bool] = TTLCache(1000, _CACHE_SECONDS)
-        self._running = asyncio.Semaphore(1)
-        self._pending: Counter[str] = Counter()
+        self._verified: TTLCache[bytes, None] = TTLCache(_CACHE_SIZE, _CACHE_SECONDS)
+        self._refused: TTLCache[bytes, None] = TTLCache(_CACHE_SIZE, _CACHE_SECONDS)
+        self._queue = PasswordQueue()
         self._verifications: SingleFlight[bytes, None] = SingleFlight(kept=False)
 
     def has(self, name: str) -> bool:
@@ -76,12 +73,13 @@ class Accounts:
     async def authenticate(self, authorization: str | None, address: str = "") -> Actor:
         """The account in *authorization*, the header of a client at *address*, if the password is right.
 
-        A correct pair is cached for a minute under a keyed hash, so that polling is cheap. A wrong pair takes as long
-        for an unknown name as for a known one. A stored account is read each time.
+        Right and wrong pairs are cached under a keyed hash of them and the hash of the account: only new ones cost
+        anything, and right ones pass while others wait. A wrong pair takes as long for an unknown name as for a known
+        one. A stored account is read each time.
 
         Raises:
             AccountRequired: the header is missing or malformed, or the name or the password is wrong.
-            TooManyRequests: 32 passwords are being verified already, or 4 of this address.
+            TooManyRequests: too many passwords are being verified, or too many of this address.
             Unavailable: the name is not in the file, and the store does not answer.
         """
         name, password = parse_basic(authorization)
@@ -93,19 +91,22 @@ class Accounts:
         account = None if name in self._hashes else await self._find(text)
         expected = self._hashes.get(name) or (account.hash.encode() if account else None)
         fingerprint = hashlib.blake2b(name + b":" + (expected or b"") + b":" + password, key=self._key).digest()
+        if fingerprint in self._refused:
+            raise AccountRequired
         if fingerprint not in self._verified:
             decoy = expected or self._decoy(name)
-            await self._verifications.run(fingerprint, lambda: self._verify(password, decoy, address))
+            await self._verifications.run(fingerprint, lambda: self._verify(fingerprint, password, decoy, address))
             if expected is None:
+                self._refused[fingerprint] = None
                 raise AccountRequired
-            self._verified[fingerprint] = True
+            self._queue.remember(address)
+        self._verified[fingerprint] = None  # again: its time begins anew
         return Actor(text, account.identity() if account else None)
 
     async def hash(self, password: str, address: str) -> str:
         """The hash to store for *password*; raises `TooManyRequests` as `authenticate`."""
-        async with self._turn(address):
-            hashed = await asyncio.to_thread(bcrypt.hashpw, password.encode(), bcrypt.gensalt(_COST))
-        return hashed.decode()
+        hashing = partial(bcrypt.hashpw, password.encode(), bcrypt.gensalt(_COST))
+        return (await self._queue.run(address, hashing)).decode()
 
     async def _find(self, name: str) -> Account | None:
         """The stored account *name*, unless it is disabled.
@@ -126,23 +127,10 @@ class Accounts:
         is_like_stored = hashlib.blake2b(name, key=self._key).digest()[0] % 2 and self._stored
         return _DECOY if is_like_stored else next(iter(self._hashes.values()))
 
-    async def _verify(self, password: bytes, expected: bytes, address: str) -> None:
-        async with self._turn(address):
-            is_correct = await asyncio.to_thread(bcrypt.checkpw, password[:_MAX_PASSWORD], expected)
-        if not is_correct:
+    async def _verify(self, fingerprint: bytes, password: bytes, expected: bytes, address: str) -> None:
+        if not await self._queue.run(address, partial(bcrypt.checkpw, password[:_MAX_PASSWORD], expected)):
+            self._refused[fingerprint] = None
             raise AccountRequired
-
-    @asynccontextmanager
-    async def _turn(self, address: str) -> AsyncIterator[None]:
-        """Wait until the client at *address* may use a core for a password; raises `TooManyRequests`."""
-        if self._pending.total() >= _MAX_PENDING or self._pending[address] >= _MAX_PENDING_OF_ADDRESS:
-            raise TooManyRequests("too many passwords are being verified", retry_after=1)
-        self._pending[address] += 1
-        try:
-            async with self._running:
-                yield
-        finally:
-            self._pending -= Counter({address: 1})
 
 
 def parse_accounts(content: bytes) -> dict[bytes, bytes]:
