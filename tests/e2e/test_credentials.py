@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from swell_embedded.stack import Stack
-from tests.e2e.busybox import FORMS
-from tests.e2e.client import PLAIN, PULLER, PUSHER, Swell, client_of, encoded
+from tests.e2e.busybox import FORMS, archive
+from tests.e2e.client import PLAIN, PULLER, PUSHER, Swell, as_data, client_of, encoded
 from tests.e2e.conftest import OpenStack
 from tests.e2e.upstreams import Upstreams, image_of
 
@@ -189,3 +189,34 @@ async def test_an_image_of_this_server_needs_access_to_its_base_image(
         assert (await ask(client, "anonymous", path, **request))[0] == 200
     unknown = f"{closed.env['SWELL_BUILD_REPOSITORY']}:unknown"
     assert (await ask(client, "anonymous", containerImage=unknown))[0] == 403
+
+
+async def test_an_image_of_this_server_needs_access_to_all_its_inputs(
+    client: Swell, closed: Stack, upstreams: Upstreams
+) -> None:
+    """Its base is public, but its context is a blob of a private registry, or came with another client's request."""
+    private = image_of(upstreams.basic, FORMS[0])
+    _, seen = await ask(client, "operator-pull", INSPECT, containerImage=private)
+    layer, diff_id = seen["container"]["manifest"]["layers"][0], seen["container"]["config"]["rootfs"]["diff_ids"][0]
+    name, _, _ = private.removeprefix(f"{upstreams.basic}/").partition(":")
+    blob = f"docker://{upstreams.basic}/v2/{name}/blobs/{layer['digest']}"
+    known = {"gzipDigest": layer["digest"], "gzipSize": layer["size"], "tarDigest": diff_id}
+    contexts = {"operator-pull": {"location": blob, **known}, "a key": as_data(archive({"secret.txt": b"mine"}))}
+
+    for caller, context in contexts.items():
+        containerfile = encoded(f"FROM {upstreams.image()}\nCOPY . /context\nLABEL by={len(caller)}\n")
+        _, made = await ask(client, caller, containerFile=containerfile, buildContext=context)
+        assert (await client.ended(made["buildId"]))["succeeded"], await client.log(made["buildId"])
+        image = made["containerImage"]
+        status, own = await ask(client, caller, containerImage=image)
+        assert status == 200, own
+        for request in ({"containerImage": image}, {"containerFile": encoded(f"FROM {image}\nLABEL b=1\n")}):
+            status, refusal = await ask(client, "anonymous", **request)
+            assert (status, "operator-pull" in refusal["message"]) == (403, True), refusal
+
+    public = encoded(f"FROM {upstreams.image()}\nLABEL of=all\n")
+    _, made = await ask(client, "anonymous", containerFile=public)
+    assert (await client.ended(made["buildId"]))["succeeded"]
+    both = {"containerImage": made["containerImage"], "containerIncludes": [image]}
+    assert (await ask(client, "anonymous", containerImage=made["containerImage"]))[0] == 200
+    assert (await ask(client, "anonymous", **both))[0] == 403  # the first one opens its repository, but not the second

@@ -2,15 +2,18 @@
 
 from typing import Protocol
 
-from gateway.domain.identity import ANONYMOUS, Identity
+from gateway.domain.identity import ANONYMOUS, Caller, Reader, reader_of
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference, parse_reference, parse_registry
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.principal import Principal
 
 MAX_ADDRESS = 2048  # characters
 MAX_CREDENTIAL = 64 << 10  # characters; credentials of cloud registries are key files
+
+
+_STRANGER = Caller(ANONYMOUS, "")
 
 
 class Inspections(Protocol):
@@ -24,8 +27,8 @@ class Logins(Protocol):
 
 
 class Access(Protocol):
-    async def pull_principal(self, principal: Principal, image: Reference) -> Principal:
-        """The principal that reads *image* for *principal*; raises `ScopeRequired`."""
+    async def pull_principal(self, reader: Reader, image: Reference) -> Principal:
+        """The principal that reads *image* for *reader*; raises `ScopeRequired`."""
 
 
 class Inspector:
@@ -38,8 +41,7 @@ class Inspector:
         self,
         request: InspectRequest,
         platform: str | None,
-        principal: Principal = PUBLIC,
-        identity: Identity = ANONYMOUS,
+        caller: Caller = _STRANGER,
         *,
         referrers: bool = False,
     ) -> Inspection:
@@ -49,16 +51,16 @@ class Inspector:
 
         Raises:
             BadRequest: the name or the platform is malformed or missing.
-            ScopeRequired: *principal* may not read the image, or *identity* not name it.
+            ScopeRequired: *caller* may not read the image, or not name it.
         """
         name = _required("containerImage", request.container_image, max_length=MAX_ADDRESS)
         if platform and "," in platform:
             raise BadRequest("Only one platform is allowed here")
         chosen = parse_platform(platform) if platform else None
         reference = parse_reference(name)
-        identity.check_images([reference])
-        reader = await self._access.pull_principal(principal, reference)
-        return await self._inspections.inspect(reference, chosen, reader, referrers=referrers)
+        caller.identity.check_images([reference])
+        principal = await self._access.pull_principal(reader_of(caller), reference)
+        return await self._inspections.inspect(reference, chosen, principal, referrers=referrers)
 
     async def credentials(self, request: CredentialsRequest) -> bool:
         """Whether the registry accepts the user name and the password; False also if it cannot be reached."""

@@ -265,6 +265,9 @@ class PublicRegistry:
     async def resolve(self, image: Reference, principal: Principal) -> Digest:
         return digest_of(str(image).encode())
 
+    async def resolve_blob(self, blob: Reference, principal: Principal) -> Digest:
+        return digest_of(str(blob).encode())
+
 
 class MemoryImages:
     """Serves one manifest for every grant, and records the requests in `asked`."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.domain.identity import Reader
 from gateway.inspect import Inspector, registry_of
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
 from swell.errors import BadRequest, TooLarge
@@ -23,8 +24,8 @@ class Asked:
         self.images.append((str(image), str(platform) if platform else None))
         return Inspection()
 
-    async def pull_principal(self, principal: Principal, image: Reference) -> Principal:
-        return principal
+    async def pull_principal(self, reader: Reader, image: Reference) -> Principal:
+        return reader.principal
 
     async def accepts(self, registry: str, user_name: str, password: str) -> bool:
         self.registries.append(registry)

@@ -30,6 +30,9 @@ class MirrorImage(Struct, frozen=True, kw_only=True):
     digest: Digest
 
 
+FROM_CLIENT = "client"
+
+
 class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     """A requested build. The gateway writes it once, before it publishes the job.
 
@@ -38,6 +41,9 @@ class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     - `context` and `layers` are digests of gzipped tar files in the object store, as in a `BuildJob`.
     - `client` names the client's queue without identifying the client.
     - `included` are the images whose layers are among `layers`.
+    - `sources` says where the context and the other layers came from: `docker://…` for a blob of a repository, and
+      `FROM_CLIENT` for what only the client is known to have, because it was in the request or at a URL. None in
+      records of version 0.2.
     """
 
     container_id: str
@@ -53,6 +59,7 @@ class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     template: str | None = None
     client: str = ""
     included: tuple[str, ...] = ()
+    sources: tuple[str, ...] | None = None
     mirror: tuple[MirrorImage, ...] = ()
     """With images, nothing is built: they are copied. `container_id` is then the id of the mirror, and `target_image`
     is the first target."""

@@ -6,19 +6,29 @@ Reasons: `docs/decisions/0003-credential-principals.md`.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 from cachetools import TTLCache
 from msgspec import Struct
 
-from gateway.access.origins import MAX_IMAGES, Origins, images_of_record, latest_build
-from gateway.domain.identity import Identity
+from gateway.access.image_errors import ImageRefused, image_missing, image_refused
+from gateway.access.origins import (
+    MAX_IMAGES,
+    Blob,
+    Input,
+    Origins,
+    has_files_of_client,
+    inputs_of_record,
+    latest_build,
+    name_of,
+)
+from gateway.domain.identity import Identity, Reader
 from gateway.domain.policy import ClientRules, Policy, PolicyFile
 from gateway.domain.repositories import Repositories
 from swell.errors import (
     BadRequest,
+    BlobUnknown,
     Denied,
     ManifestUnknown,
     ScopeRequired,
@@ -27,24 +37,24 @@ from swell.errors import (
     Unavailable,
     UpstreamFailed,
 )
+from swell.naming.image_name import ORAS
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import Principal, limited_to, opens, opens_everything, rules_of
 from swell.store.builds import Builds
+from swell.store.records import Submission
 
 FRESH_SECONDS, STALE_SECONDS = 300.0, 86_400.0  # a stale result counts while the registry is unavailable
 CACHE_SIZE = 50_000  # results
 MAX_DEPTH = 8  # of own images that are built from own images
 _CONCURRENCY = 8
 
-_HINT = (
-    "without an API key with the scope operator-pull, this server reads only public images and those of the registries "
-    "in SWELL_SHARED_REGISTRIES; its operator can change both"
-)
-
 
 class Registry(Protocol):
     async def resolve(self, image: Reference, principal: Principal) -> Digest: ...
+
+    async def resolve_blob(self, blob: Reference, principal: Principal) -> Digest:
+        """Check that the repository of *blob* has the blob with this digest; raises `BlobUnknown`."""
 
 
 class UsersKeyring(Protocol):
@@ -88,12 +98,14 @@ class AccessCheck(Struct, frozen=True):
             raise self.problem
 
 
-class ImageRefused(BadRequest):
-    """The image does not exist, or the caller may not read it."""
-
-
 class ImageAccess:
-    """Checks images against their registries; positive results are cached for five minutes, per principal."""
+    """Checks images against their registries; positive results are cached for five minutes, per principal.
+
+    An image of an own repository is read by those who may read all inputs of its build: base images, included images,
+    and blobs of other repositories. If it has files that were in the request or at a URL, only the client whose build
+    it was reads it, with its organisation: to know a digest is no proof of having the content. Its results are cached
+    for each reader.
+    """
 
     def __init__(
         self,
@@ -111,7 +123,7 @@ class ImageAccess:
         self._builds = builds
         self.origins = Origins(builds, self.is_own)
         self._now = now
-        self._readable: TTLCache[tuple[Principal, Reference], float] = TTLCache(CACHE_SIZE, STALE_SECONDS, now)
+        self._readable: TTLCache[tuple[Reader | Principal, Input], float] = TTLCache(CACHE_SIZE, STALE_SECONDS, now)
 
     def rules_for(self, identity: Identity) -> ClientRules:
         """The rules of the policy for *identity*."""
@@ -140,147 +152,151 @@ class ImageAccess:
                 )
         return limited_to((repository.name for repository in opened), principal)
 
-    async def pull_principal(self, principal: Principal, image: Reference) -> Principal:
-        """Return the principal that reads *image*: *principal*, with access to an own repository if that is allowed.
+    async def pull_principal(self, reader: Reader, image: Reference) -> Principal:
+        """As `pull_principal_for_all`, for one image."""
+        return await self.pull_principal_for_all(reader, [image])
+
+    async def pull_principal_for_all(self, reader: Reader, images: Iterable[Reference]) -> Principal:
+        """Return the principal that reads *images*: that of *reader*, with access to own repositories if it is allowed.
+
+        The principal opens whole repositories, so each image is checked with the rights that *reader* has without it.
 
         Raises:
-            ScopeRequired: the image is in an own repository, and *principal* may not read its base images.
+            ScopeRequired: an image is in an own repository, and *reader* may not read what it was built from.
         """
-        if not self._rules.is_own(image) or opens(principal, image):
-            return principal
-        await self._check_own(principal, image, MAX_DEPTH)
-        return limited_to([image.name], principal)
+        own = [image for image in images if self._rules.is_own(image) and not opens(reader.principal, image)]
+        for image in own:
+            await self._check_own(reader, image, MAX_DEPTH)
+        return limited_to((image.name for image in own), reader.principal)
 
-    async def pull_principal_for_all(self, principal: Principal, images: Iterable[Reference]) -> Principal:
-        """As `pull_principal`, for several images."""
-        for image in images:
-            principal = await self.pull_principal(principal, image)
-        return principal
-
-    async def check_recipe(self, principal: Principal, images: Callable[[], list[Reference]]) -> AccessCheck:
-        """As `check`, for the result of *images*; if it raises `BadRequest`, only the operator has access."""
+    async def check_recipe(self, reader: Reader, inputs: Callable[[], Sequence[Input]]) -> AccessCheck:
+        """As `check`, for the result of *inputs*; if it raises `BadRequest`, only the operator has access."""
         try:
-            named = images()
+            named = inputs()
         except BadRequest as error:
-            return AccessCheck(principal, None if opens_everything(principal) else error)
-        return await self.check(principal, named)
+            return AccessCheck(reader.principal, None if opens_everything(reader.principal) else error)
+        return await self.check(reader, named)
 
-    async def check(self, principal: Principal, images: Iterable[Reference]) -> AccessCheck:
-        """Check whether *principal* may read all of *images*, the base images of a recipe."""
-        named = list(dict.fromkeys(images))
-        if len(named) > MAX_IMAGES:
+    async def check(self, reader: Reader, inputs: Iterable[Input]) -> AccessCheck:
+        """Check whether *reader* may read all of *inputs*, the base images of a recipe and the blobs that it adds."""
+        named = list(dict.fromkeys(inputs))
+        images = [each for each in named if isinstance(each, Reference)]
+        if len(images) > MAX_IMAGES:
             return AccessCheck(
-                principal, ImageRefused(f"the recipe names {len(named)} images; the limit is {MAX_IMAGES}")
+                reader.principal, ImageRefused(f"the recipe names {len(images)} images; the limit is {MAX_IMAGES}")
             )
-        try:
-            await self._check_all(principal, named, MAX_DEPTH)
-            return AccessCheck(await self.pull_principal_for_all(principal, named))
-        except (BadRequest, ScopeRequired, TooManyRequests, UpstreamFailed, Unavailable) as error:
-            return AccessCheck(principal, error)
+        return await self._checked(reader, self._check_all(reader, named, MAX_DEPTH), images)
 
-    async def _check_all(self, principal: Principal, images: Iterable[Reference], depth: int) -> None:
+    async def check_build(self, reader: Reader, submission: Submission) -> AccessCheck:
+        """Check whether *reader* may read the image of the build *submission*, which may be in any repository."""
+        target = parse_reference(submission.target_image.removeprefix(ORAS))
+        if opens(reader.principal, target):
+            return AccessCheck(reader.principal)
+        return await self._checked(reader, self._check_inputs(reader, submission, "the image", MAX_DEPTH), ())
+
+    async def _checked(self, reader: Reader, checking: Awaitable[None], images: Iterable[Reference]) -> AccessCheck:
+        try:
+            await checking
+            return AccessCheck(await self.pull_principal_for_all(reader, images))
+        except (BadRequest, ScopeRequired, TooManyRequests, UpstreamFailed, Unavailable) as error:
+            return AccessCheck(reader.principal, error)
+
+    async def _check_all(self, reader: Reader, inputs: Iterable[Input], depth: int) -> None:
         slots = asyncio.Semaphore(_CONCURRENCY)
 
-        async def check(image: Reference) -> None:
+        async def check(each: Input) -> None:
             async with slots:
-                await self._check(principal, image, depth)
+                await self._check(reader, each, depth)
 
-        pending = [image for image in images if not self._is_cached(principal, image, FRESH_SECONDS)]
+        pending = [each for each in inputs if not self._is_cached(reader, each, FRESH_SECONDS)]
         if len(pending) == 1:
-            await self._check(principal, pending[0], depth)
+            await self._check(reader, pending[0], depth)
         elif pending:
             results = await asyncio.gather(*map(check, pending), return_exceptions=True)
             errors = [result for result in results if isinstance(result, BaseException)]
             for error in sorted(errors, key=lambda error: not isinstance(error, ImageRefused | ScopeRequired)):
                 raise error  # permanent errors first
 
-    def _is_cached(self, principal: Principal, image: Reference, seconds: float) -> bool:
-        checked = self._readable.get((principal, image))
+    def _key(self, reader: Reader, each: Input) -> tuple[Reader | Principal, Input]:
+        is_own = isinstance(each, Reference) and self._rules.is_own(each)
+        return reader if is_own else reader.principal, each
+
+    def _is_cached(self, reader: Reader, each: Input, seconds: float) -> bool:
+        checked = self._readable.get(self._key(reader, each))
         return checked is not None and self._now() - checked <= seconds
 
-    async def _check(self, principal: Principal, image: Reference, depth: int) -> None:
-        """Check that *principal* may read *image*.
+    async def _check(self, reader: Reader, each: Input, depth: int) -> None:
+        """Check that *reader* may read *each*.
 
         Raises:
             BadRequest: it may not, or the image does not exist.
             UpstreamFailed, TooManyRequests: the registry is unavailable, and the cache has no result.
         """
+        key = self._key(reader, each)
         try:
-            if self._rules.is_own(image) and not opens(principal, image):
-                await self._check_own(principal, image, depth)
-            else:
-                await self._registry.resolve(image, principal)
+            await self._ask(reader, each, depth)
         except (UpstreamFailed, TooManyRequests):
-            if not self._is_cached(principal, image, STALE_SECONDS):
+            if not self._is_cached(reader, each, STALE_SECONDS):
                 raise
         except ScopeRequired:
-            self._readable.pop((principal, image), None)
+            self._readable.pop(key, None)
             raise
         except Denied as error:
-            self._readable.pop((principal, image), None)
-            raise image_refused(image, error) from error
-        except ManifestUnknown as error:
-            self._readable.pop((principal, image), None)
-            raise image_missing(image, error) from error
+            self._readable.pop(key, None)
+            raise image_refused(name_of(each), error) from error
+        except (ManifestUnknown, BlobUnknown) as error:
+            self._readable.pop(key, None)
+            raise image_missing(name_of(each), error) from error
         else:
-            self._readable[principal, image] = self._now()
+            self._readable[key] = self._now()
 
-    async def _check_own(self, principal: Principal, image: Reference, depth: int) -> None:
-        """Check *image* of an own repository: the registry allows it, or *principal* may read its base images."""
-        if self._is_cached(principal, image, FRESH_SECONDS):
+    async def _ask(self, reader: Reader, each: Input, depth: int) -> None:
+        """Let the registry or the record of the build decide."""
+        image = name_of(each)
+        if isinstance(each, Blob):
+            await self._registry.resolve_blob(image, reader.principal)
+        elif self._rules.is_own(image) and not opens(reader.principal, image):
+            await self._check_own(reader, image, depth)
+        else:
+            await self._registry.resolve(image, reader.principal)
+
+    async def _check_own(self, reader: Reader, image: Reference, depth: int) -> None:
+        """Check *image* of an own repository: the registry allows it, or *reader* may read the inputs of its build."""
+        if self._is_cached(reader, image, FRESH_SECONDS):
             return
         try:
-            await self._registry.resolve(image, principal)
+            await self._registry.resolve(image, reader.principal)
         except (Denied, ManifestUnknown, UpstreamFailed):
-            await self._check_record(principal, image, depth)
-        self._readable[principal, image] = self._now()
+            await self._check_record(reader, image, depth)
+        self._readable[self._key(reader, image)] = self._now()
 
-    async def _check_record(self, principal: Principal, image: Reference, depth: int) -> None:
+    async def _check_record(self, reader: Reader, image: Reference, depth: int) -> None:
         build = await latest_build(self._builds, image)
-        if build is None or depth == 0:
+        if build is None or build.submission.mirror or depth == 0:
             raise ScopeRequired(
                 f"{image} is in a repository of this server, which has no record of its base images: it needs an "
                 "API key with the scope operator-pull, which the operator issues"
             )
-        if build.submission.options.build_secrets:
+        await self._check_inputs(reader, build.submission, str(image), depth)
+
+    async def _check_inputs(self, reader: Reader, submission: Submission, image: str, depth: int) -> None:
+        """Check that *reader* may read all that the build *submission* of *image* was made from.
+
+        Raises:
+            ScopeRequired: it may not.
+            UpstreamFailed, TooManyRequests: as `_check`.
+        """
+        if submission.options.build_secrets:
             raise ScopeRequired(
                 f"{image} was built with secrets, so it may contain what they open: to read it by its name needs an "
                 "API key with the scope operator-pull, which the operator issues"
             )
+        if has_files_of_client(submission) and reader.clients.isdisjoint((submission.client, submission.tenant)):
+            raise ScopeRequired(
+                f"{image} contains files of the client that built it: send the same request with these files again, or "
+                "use an API key with the scope operator-pull, which the operator issues"
+            )
         try:
-            await self._check_all(principal, images_of_record(build.submission), depth - 1)
+            await self._check_all(reader, inputs_of_record(submission), depth - 1)
         except BadRequest as error:
             raise ScopeRequired(f"{image} was built from an image that you may not read: {error}") from error
-
-
-@contextmanager
-def reading(image: Reference, member: str = "") -> Iterator[None]:
-    """Raise the errors of reading *image*, which the request names in *member*, as errors of the request.
-
-    Raises:
-        BadRequest: the image is missing, or the caller may not read it.
-        UpstreamFailed: the registry does not respond; the class stays.
-    """
-    try:
-        yield
-    except ManifestUnknown as error:
-        raise image_missing(image, error, member) from error
-    except Denied as error:
-        raise image_refused(image, error, member) from error
-    except UpstreamFailed as error:
-        message = f"{_prefix(member)}container image {image} cannot be read: {error}"
-        raise type(error)(message, retry_after=error.retry_after) from error
-
-
-def image_missing(image: Reference, reason: SwellError, member: str = "") -> BadRequest:
-    """The error for an *image* that its registry does not have."""
-    return BadRequest(f"{_prefix(member)}container image {image} does not exist or cannot be accessed: {reason}")
-
-
-def image_refused(image: Reference, reason: SwellError, member: str = "") -> ImageRefused:
-    """The error for a caller who may not read *image*."""
-    return ImageRefused(f"{image_missing(image, reason, member)}; {_HINT}")
-
-
-def _prefix(member: str) -> str:
-    return f"{member}: " if member else ""

@@ -2,16 +2,31 @@
 
 from collections.abc import Callable, Iterable
 
+from msgspec import Struct
+
 from gateway.domain.base_images import images_in_recipe
 from gateway.domain.policy import ClientRules
 from swell.errors import BadRequest
 from swell.naming.image_name import ORAS
 from swell.oci.platform import parse_platform
-from swell.oci.reference import Reference
+from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
 from swell.store.builds import Builds
-from swell.store.records import Build, Submission
+from swell.store.records import FROM_CLIENT, Build, Submission
 
 MAX_IMAGES = 100  # of one recipe, and that one image was built from
+
+
+class Blob(Struct, frozen=True):
+    """A blob that is an input of a build; `reference` has its digest."""
+
+    reference: Reference
+
+
+Input = Reference | Blob
+
+
+def name_of(each: Input) -> Reference:
+    return each.reference if isinstance(each, Blob) else each
 
 
 class Origins:
@@ -34,11 +49,11 @@ class Origins:
             rules.check_origin(image, await self._bases(image))
 
     async def _bases(self, image: Reference) -> list[Reference]:
-        """The images that *image* was built from, also through others of this server; none without a record."""
+        """The inputs of *image*, also through others of this server; none without a record."""
         found, pending = dict[Reference, None](), [image]
         while pending:
             build = await latest_build(self._builds, pending.pop())
-            bases = images_of_record(build.submission) if build and not build.submission.mirror else []
+            bases = [*map(name_of, inputs_of_record(build.submission))] if build and not build.submission.mirror else []
             pending += [base for base in bases if base not in found and self._is_own(base)]
             found |= dict.fromkeys(bases)
             if len(found) > MAX_IMAGES:
@@ -49,6 +64,16 @@ class Origins:
 async def latest_build(builds: Builds, image: Reference) -> Build | None:
     """Return the newest build of *image*, which may be a SIF file."""
     return await builds.latest(str(image)) or await builds.latest(f"{ORAS}{image}")
+
+
+def inputs_of_record(submission: Submission) -> list[Input]:
+    """The base images of a build, and the blobs of other repositories that it had as context or layers."""
+    return [*images_of_record(submission), *blobs_in(submission.sources or ())]
+
+
+def blobs_in(sources: Iterable[str]) -> list[Blob]:
+    """The blobs among *sources*, as in `Submission`."""
+    return [Blob(parse_blob_location(source)) for source in sources if source.startswith(BLOB_SCHEME)]
 
 
 def images_of_record(submission: Submission) -> list[Reference]:
@@ -63,3 +88,10 @@ def images_of_record(submission: Submission) -> list[Reference]:
         included=submission.included,
         options=submission.options,
     )
+
+
+def has_files_of_client(submission: Submission) -> bool:
+    """Whether a build had files that only its client is known to have; also if the record does not say it."""
+    if submission.sources is None:
+        return submission.context is not None or bool(submission.layers)
+    return FROM_CLIENT in submission.sources

@@ -50,6 +50,15 @@ class RemoteLookup:
         request = pb.ResolveImageRequest(image=str(image), principal=principal, fresh=True)
         return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=RESOLVE_SECONDS)).digest)
 
+    async def resolve_blob(self, blob: Reference, principal: Principal) -> Digest:
+        """Return the digest in *blob*, if its repository shows that blob to *principal*; within 30 s.
+
+        Raises:
+            BlobUnknown, Denied, UpstreamFailed: it does not, or does not respond.
+        """
+        request = pb.ResolveImageRequest(image=str(blob), principal=principal, blob=True)
+        return Digest((await call(PROXY, self._stub.ResolveImage, request, seconds=RESOLVE_SECONDS)).digest)
+
     async def resolve_complete(self, image: Reference, principal: Principal = PUBLIC) -> Digest:
         """Return the digest that *image* has in its registry now, if all of it is there; within 60 s.
 
@@ -88,6 +97,10 @@ class CachedLookup:
         if (digest := self._resolved.get(key)) is None:
             digest = await self._resolved.call(key, lambda: self._remote.resolve(image, principal, platforms))
         return digest
+
+    async def resolve_blob(self, blob: Reference, principal: Principal) -> Digest:
+        """As `RemoteLookup.resolve_blob`; no result is stored."""
+        return await self._remote.resolve_blob(blob, principal)
 
     async def keep(self, layer: ContainerLayer, principal: Principal = PUBLIC) -> None:
         await self._remote.keep(layer, principal)

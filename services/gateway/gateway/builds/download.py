@@ -2,19 +2,18 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Protocol
 
 from gateway.access.image_access import ImageAccess
-from gateway.access.origins import images_of_record
 from gateway.domain.grant import Grant
+from gateway.domain.identity import Reader
 from gateway.domain.location import Location
 from swell.errors import BuildFailed, NotFound, Unavailable
 from swell.naming.image_name import ORAS
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import parse_reference
-from swell.registry.principal import PUBLIC, Principal, limited_to
+from swell.registry.principal import limited_to
 from swell.store.builds import Builds
 from swell.store.records import Build
 
@@ -40,12 +39,12 @@ class Downloads:
         self._access = access
         self._now = now
 
-    async def sif(self, build_id: str, principal: Principal = PUBLIC) -> Location:
-        """The location of the SIF file of *build_id*, for a *principal* that may read its base images.
+    async def sif(self, build_id: str, reader: Reader) -> Location:
+        """The location of the SIF file of *build_id*, for a *reader* that may read all that it was built from.
 
         Raises:
             NotFound: the build is unknown, or creates another format.
-            BadRequest, ScopeRequired: *principal* may not read one of the base images.
+            BadRequest, ScopeRequired: *reader* may not read one of them.
             Unavailable: the build is running.
             BuildFailed: the build failed.
         """
@@ -56,8 +55,7 @@ class Downloads:
             raise Unavailable(f"the build {build_id} is still running", retry_after=10)
         if build.result.digest is None:
             raise BuildFailed(f"the build {build_id} failed: {build.result.message}")
-        checked = await self._access.check_recipe(principal, partial(images_of_record, build.submission))
-        checked.raise_problem()
+        (await self._access.check_build(reader, build.submission)).raise_problem()
         grant = self._grant(build, build.result.digest)
         (layer,) = (await self._images.manifest(grant, build.result.digest)).layers
         return await self._images.locate(grant, layer.digest)

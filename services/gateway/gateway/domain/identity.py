@@ -123,6 +123,18 @@ class Caller(Struct, frozen=True):
     base_rules: BaseRules = BaseRules()
 
 
+class Reader(Struct, frozen=True):
+    """Who reads images, with the credentials of `principal`; `clients` are its names in records of builds."""
+
+    principal: Principal
+    clients: frozenset[str] = frozenset()
+
+
+def reader_of(caller: Caller) -> Reader:
+    """Return *caller* as a reader: its own builds, and those of its organisation, are its."""
+    return Reader(caller.principal, frozenset({queue_of(caller), tenant_of(caller)}))
+
+
 def caller_of(identity: Identity, address: str) -> Caller:
     """Return the caller *identity* at *address*, with the principals of its identity."""
     return Caller(identity, address, identity.pulls_as, identity.pushes_as)

@@ -16,7 +16,7 @@ from gateway.builds.event_encoding import parse_position
 from gateway.builds.log_events import LogEvents
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
-from gateway.domain.identity import Scope
+from gateway.domain.identity import Scope, reader_of
 from gateway.domain.record_access import Resource
 from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
@@ -100,7 +100,7 @@ class BuildsController(Controller):
         """Redirect to the bytes of the SIF file, where ranges and conditions are handled."""
         caller = await callers.identify(request.scope)
         caller.identity.require(Scope.PULL)
-        return Redirect((await downloads.sif(build_id, caller.principal)).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
+        return Redirect((await downloads.sif(build_id, reader_of(caller))).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
 
     @get("/logs", opt=reads(Resource.BUILD_LOG))
     async def logs(

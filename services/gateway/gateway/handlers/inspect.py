@@ -27,4 +27,4 @@ class InspectController(Controller):
         body = await read(request, InspectRequest)
         caller = await callers.identify(request.scope, login=Login.of(body))
         caller.identity.require(Scope.INSPECT)
-        return await inspector.image(body, platform, caller.principal, caller.identity, referrers=referrers)
+        return await inspector.image(body, platform, caller, referrers=referrers)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
-from gateway.domain.identity import Caller, Scope
+from gateway.domain.identity import Caller, Scope, reader_of
 from gateway.domain.repositories import Repositories
 from gateway.submit.policy_check import check_request
 from gateway.submit.request import BuildRequest
@@ -28,10 +28,11 @@ async def authorize(request: BuildRequest, caller: Caller, access: ImageAccess) 
         push_principal = await access.push_principal(push_principal, request.repository, request.cache_repository)
     rules = access.rules_for(caller.identity)
     await check_request(request, caller.identity, rules, access)
-    principal = await access.pull_principal_for_all(caller.principal, request.images_to_read())
+    images = request.images_to_read()
     if request.containerfile:
         with suppress(BadRequest):  # the build reports a name that cannot be parsed
-            principal = await access.pull_principal_for_all(principal, request.base_images())
+            images += request.base_images()
+    principal = await access.pull_principal_for_all(reader_of(caller), images)
     base_rules = rules.base_rules.limited_to(caller.identity.repositories)
     return replace(caller, principal=principal, push_principal=push_principal, base_rules=base_rules)
 

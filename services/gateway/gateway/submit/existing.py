@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from gateway.access.image_access import AccessCheck, ImageAccess
+from gateway.domain.identity import Reader
 from gateway.domain.repositories import Repositories
 from gateway.submit.request import BuildRequest
 from gateway.submit.spec import target_reference
@@ -80,7 +81,7 @@ class ExistingImages:
             Unavailable: it may not, so it will fail; the caller can start another build then.
         """
         if running.submission.principal != principal:
-            access = await self._access.check_recipe(running.submission.principal, request.base_images)
+            access = await self._access.check_recipe(Reader(running.submission.principal), request.base_images)
             if access.problem:
                 message = f"the build {running.id} of another client may read fewer images and will fail; try again"
                 raise Unavailable(message, retry_after=5)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from gateway.access.image_access import reading
+from gateway.access.image_errors import reading
 from gateway.submit.request import BuildRequest
 from swell.api.containers import ContainerLayer
 from swell.errors import BadRequest, BlobUnknown

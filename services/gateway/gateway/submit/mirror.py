@@ -11,8 +11,9 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from gateway.access.image_access import ImageAccess, image_refused
-from gateway.domain.identity import Caller, queue_of
+from gateway.access.image_access import ImageAccess
+from gateway.access.image_errors import image_refused
+from gateway.domain.identity import Caller, queue_of, reader_of
 from gateway.domain.repositories import Repositories
 from gateway.domain.token import new_token
 from gateway.notices.queue import NO_NOTICES, Follow
@@ -137,7 +138,8 @@ class MirrorStarter:
         rules.check_targets(each.target for each in targets)
         names = (each.target.name for each in targets)
         push_principal = await self._access.push_principal(caller.push_principal, *names)
-        principal = await self._access.pull_principal_for_all(caller.principal, (each.source for each in targets))
+        sources = [each.source for each in targets]
+        principal = await self._access.pull_principal_for_all(reader_of(caller), sources)
         return replace(caller, principal=principal, push_principal=push_principal)
 
     async def _resolve(self, targets: Sequence[MirrorTarget], caller: Caller) -> list[MirrorImage]:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from gateway.access.image_access import reading
+from gateway.access.image_errors import reading
 from gateway.submit.freeze import base_image_of, entrypoint_of, freeze_image, freeze_recipe, mark_for_sif
 from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerConfig, ContainerLayer

@@ -5,6 +5,7 @@ import re
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.access.origins import Input, blobs_in
 from gateway.domain.base_images import images_in_recipe
 from gateway.domain.definition import is_definition, translate
 from swell.api.containers import BuildCompression, BuildOptions, ContainerConfig, ContainerLayer, NameStrategy, ScanMode
@@ -13,6 +14,7 @@ from swell.naming.image_name import Tool
 from swell.oci.platform import Platform, canonical_architecture
 from swell.oci.reference import BLOB_SCHEME, Reference, parse_blob_location
 from swell.recipes.direct import DirectPackages
+from swell.store.records import FROM_CLIENT
 
 _FUSION = re.compile(r".*/fusion-(\w+)\.tar\.gz")
 
@@ -119,6 +121,27 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
             base=base,
             included=map(str, self.included),
             options=self.options,
+        )
+
+    def inputs(self) -> list[Input]:
+        """The images that the build reads, and the blobs of repositories that become its context and layers.
+
+        Raises:
+            BadRequest: as `base_images`.
+        """
+        return [*self.base_images(), *blobs_in(self.sources)]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where the context and the layers of the build come from, as in `Submission`."""
+        config = self.container_config if self.freeze else None
+        layers = [layer for layer in (self.context, *((config.layers if config else None) or ())) if layer]
+        included = {image.name for image in self.included}
+        locations = [layer.location if layer.location.startswith(BLOB_SCHEME) else FROM_CLIENT for layer in layers]
+        return tuple(
+            each
+            for each in dict.fromkeys(locations)
+            if each == FROM_CLIENT or parse_blob_location(each).name not in included
         )
 
     def images_to_read(self) -> list[Reference]:

@@ -50,6 +50,7 @@ def submission_of(
         reads_public_only=caller.principal == PUBLIC,
         push_principal=caller.push_principal,
         included=tuple(map(str, request.included)),
+        sources=request.sources,
         is_rebuild=request.rebuild,
         created=created,
         traceparent=traceparent(),

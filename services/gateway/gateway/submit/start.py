@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
-from gateway.domain.identity import Caller
+from gateway.domain.identity import Caller, reader_of
 from gateway.domain.repositories import Repositories
 from gateway.submit.dry_run import DryRuns, Limits, Solver
 from gateway.submit.existing import ExistingImages, Registry
@@ -88,7 +88,8 @@ class BuildStarter:
             TooManyRequests: the request needs a build, and *caller* has reached the limit.
             Unavailable: the registry for builds is unavailable.
         """
-        access = await self._access.check_recipe(caller.principal, request.base_images)
+        inputs = request.inputs if request.dry_run else request.base_images  # else its blobs have been fetched
+        access = await self._access.check_recipe(reader_of(caller), inputs)
         access.raise_if_refused()
         caller = replace(caller, principal=access.principal)
         submission = submission_of(request, caller, self._now())

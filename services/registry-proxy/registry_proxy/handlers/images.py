@@ -30,6 +30,8 @@ class ImagesHandler(ImagesServicer):
     async def ResolveImage(self, request: pb.ResolveImageRequest) -> pb.ResolveImageResponse:
         platforms = tuple(map(parse_platform, request.platforms))
         image, principal = parse_reference(request.image), _principal(request)
+        if request.blob:
+            return pb.ResolveImageResponse(digest=await self._resolver.resolve_blob(image, principal))
         if request.fresh:
             return pb.ResolveImageResponse(digest=await self._resolver.resolve_now(image, principal))
         digest = await self._resolver.resolve(image, principal, platforms, complete=request.complete)

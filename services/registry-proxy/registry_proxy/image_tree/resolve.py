@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from registry_proxy.image_tree.completeness import check_complete
 from registry_proxy.image_tree.platforms import check_platforms
 from registry_proxy.image_tree.tree import Upstream
+from swell.errors import BlobUnknown
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
@@ -38,3 +39,14 @@ class ImageResolver:
     async def resolve_now(self, image: Reference, principal: Principal) -> Digest:
         """Return the digest that the registry reports for *image* at this moment; no cached one."""
         return await self._upstream.acting_for(principal).head_manifest_now(image)
+
+    async def resolve_blob(self, blob: Reference, principal: Principal) -> Digest:
+        """Return the digest in *blob*, if the registry shows that blob of the repository to *principal*.
+
+        Raises:
+            BlobUnknown, Denied: it does not, or *blob* has no digest.
+        """
+        if blob.digest is None:
+            raise BlobUnknown
+        await self._upstream.acting_for(principal).head_blob(blob, blob.digest)
+        return blob.digest

@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,18 +14,20 @@ from gateway.access.image_access import ImageAccess
 from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
 from gateway.builds.queries import BuildQueries
+from gateway.domain.identity import Reader
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.submit import ContainerRequests
-from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest, NameStrategy
+from swell.api.containers import BuildOptions, ContainerConfig, ContainerLayer, ContainerRequest, NameStrategy
 from swell.api.packages import Packages, PackageType
-from swell.errors import BadRequest, BuildFailed, NotFound, TooManyRequests, Unavailable
+from swell.errors import BadRequest, BuildFailed, NotFound, ScopeRequired, TooManyRequests, Unavailable
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
+from swell.registry.principal import OPERATOR, PUBLIC
 from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds
-from swell.store.records import Submission
+from swell.store.records import FROM_CLIENT, Submission
 from tests.unit.gateway.doubles import (
     CALLER,
     NOON,
@@ -150,7 +153,10 @@ def downloads(builds: MemoryBuilds, access: ImageAccess) -> Downloads:
     return Downloads(builds, images, access, now=lambda: NOON)
 
 
-async def submitted(builds: MemoryBuilds, *, sif: bool = True) -> str:
+STRANGER = Reader(PUBLIC)
+
+
+async def submitted(builds: MemoryBuilds, *, sif: bool = True, **fields: Any) -> str:
     submission = Submission(
         container_id="c",
         target_image="oras://quay.io/org/img:c",
@@ -159,7 +165,25 @@ async def submitted(builds: MemoryBuilds, *, sif: bool = True) -> str:
         created=NOON,
         sif=sif,
     )
-    return (await builds.submit(submission))[0]
+    return (await builds.submit(replace(submission, **fields)))[0]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"sources": (FROM_CLIENT,)}, {"options": BuildOptions(build_secrets={"token": "npm"})}]
+)
+async def test_a_file_with_more_than_public_inputs_is_not_for_everyone_with_its_id(
+    builds: MemoryBuilds, downloads: Downloads, fields: dict[str, Any]
+) -> None:
+    """The rule is that of images: the id follows from digests of the inputs, which are no secret."""
+    build_id = await submitted(builds, client="someone", **fields)
+    await builds.finish(build_id, replace(ended(succeeded=True), digest=digest_of(b"manifest")))
+
+    with pytest.raises(ScopeRequired):
+        await downloads.sif(build_id, STRANGER)
+
+    assert (await downloads.sif(build_id, Reader(OPERATOR))).url
+    if "sources" in fields:
+        assert (await downloads.sif(build_id, Reader(PUBLIC, frozenset({"someone"})))).url
 
 
 async def test_the_file_of_a_build_can_be_downloaded(builds: MemoryBuilds, downloads: Downloads) -> None:
@@ -167,7 +191,7 @@ async def test_the_file_of_a_build_can_be_downloaded(builds: MemoryBuilds, downl
     build_id = await submitted(builds)
     await builds.finish(build_id, replace(ended(succeeded=True), digest=digest_of(b"manifest")))
 
-    location = await downloads.sif(build_id)
+    location = await downloads.sif(build_id, STRANGER)
 
     assert location.url.endswith(digest_of(b"sif"))
 
@@ -175,7 +199,7 @@ async def test_the_file_of_a_build_can_be_downloaded(builds: MemoryBuilds, downl
 async def test_a_running_build_has_no_download(builds: MemoryBuilds, downloads: Downloads) -> None:
     """The client can retry later."""
     with pytest.raises(Unavailable, match="still running"):
-        await downloads.sif(await submitted(builds))
+        await downloads.sif(await submitted(builds), STRANGER)
 
 
 async def test_the_download_of_a_failed_build_returns_its_error(builds: MemoryBuilds, downloads: Downloads) -> None:
@@ -184,14 +208,14 @@ async def test_the_download_of_a_failed_build_returns_its_error(builds: MemoryBu
     await builds.finish(build_id, ended(succeeded=False, message="no shell"))
 
     with pytest.raises(BuildFailed, match="no shell"):
-        await downloads.sif(build_id)
+        await downloads.sif(build_id, STRANGER)
 
 
 async def test_only_builds_of_sif_files_have_a_download(builds: MemoryBuilds, downloads: Downloads) -> None:
     """Images are pulled from a registry."""
     for build_id in (await submitted(builds, sif=False), "bd-nothing_1"):
         with pytest.raises(NotFound):
-            await downloads.sif(build_id)
+            await downloads.sif(build_id, STRANGER)
 
 
 # --- several platforms

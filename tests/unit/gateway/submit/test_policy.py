@@ -21,7 +21,9 @@ from swell.oci.reference import parse_reference
 from swell.registry.principal import OPERATOR, PUBLIC
 from swell.settings import SettingsInvalid
 from swell.store.builds.memory import MemoryBuilds
+from swell.store.records import Submission
 from tests.unit.gateway.doubles import (
+    NOON,
     MemoryQueue,
     MemoryRegistry,
     PublicRegistry,
@@ -239,6 +241,25 @@ async def test_an_image_of_this_server_is_no_way_around_the_rules_of_an_organisa
             await container_requests.submit(request(**fields), MEMBER)
         assert base in str(refused.value) and "ubuntu" not in str(refused.value)
     assert await container_requests.submit(request(containerFile=recipe), STRANGER)
+
+
+async def test_a_layer_of_an_image_of_this_server_is_no_way_around_the_rules_either(
+    container_requests: ContainerRequests, builds: MemoryBuilds, registry: MemoryRegistry
+) -> None:
+    """Its base is allowed, and its context was a blob of a registry that is not."""
+    submission = Submission(
+        container_id="made",
+        target_image=f"{OWN}:made",
+        containerfile="FROM ubuntu\nCOPY . .\n",
+        platform="linux/amd64",
+        created=NOON,
+        sources=(f"docker://ghcr.io/v2/other/x/blobs/{DIGEST}",),
+    )
+    await builds.submit(submission)
+    registry.push(f"{OWN}:made")
+
+    with pytest.raises(PolicyDenied, match="rule base_registries"):
+        await container_requests.submit(request(containerImage=f"{OWN}:made"), NAMELESS)
 
 
 async def test_a_list_of_mirrors_follows_the_policy(

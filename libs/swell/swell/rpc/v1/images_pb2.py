@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19swell/rpc/v1/images.proto\x12\x0cswell.rpc.v1\"\x99\x01\n\x04Pull\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x18\n\x10\x63ontainer_config\x18\x04 \x01(\x0c\x12\x0f\n\x07\x65xpires\x18\x05 \x01(\x03\x12\x11\n\tplatforms\x18\x06 \x03(\t\x12\x11\n\tprincipal\x18\x07 \x01(\t\x12\x10\n\x08is_built\x18\x08 \x01(\x08\"k\n\x13ResolveImageRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x11\n\tplatforms\x18\x03 \x03(\t\x12\r\n\x05\x66resh\x18\x04 \x01(\x08\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\"&\n\x14ResolveImageResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"I\n\x12GetManifestRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x11\n\treference\x18\x02 \x01(\t\"I\n\x13GetManifestResponse\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\r\n\x05stale\x18\x03 \x01(\x08\"\"\n\x11GetDigestsRequest\x12\r\n\x05token\x18\x01 \x01(\t\"2\n\x12GetDigestsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04wave\x18\x02 \x01(\t\"V\n\x11LocateBlobRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07relayed\x18\x03 \x01(\x08\"T\n\x12LocateBlobResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x04 \x01(\x03\"G\n\x13GetReferrersRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\'\n\x14GetReferrersResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"4\n\x10KeepLayerRequest\x12\r\n\x05layer\x18\x01 \x01(\x0c\x12\x11\n\tprincipal\x18\x02 \x01(\t\"\x13\n\x11KeepLayerResponse2\xfa\x03\n\x06Images\x12U\n\x0cResolveImage\x12!.swell.rpc.v1.ResolveImageRequest\x1a\".swell.rpc.v1.ResolveImageResponse\x12R\n\x0bGetManifest\x12 .swell.rpc.v1.GetManifestRequest\x1a!.swell.rpc.v1.GetManifestResponse\x12O\n\nGetDigests\x12\x1f.swell.rpc.v1.GetDigestsRequest\x1a .swell.rpc.v1.GetDigestsResponse\x12O\n\nLocateBlob\x12\x1f.swell.rpc.v1.LocateBlobRequest\x1a .swell.rpc.v1.LocateBlobResponse\x12U\n\x0cGetReferrers\x12!.swell.rpc.v1.GetReferrersRequest\x1a\".swell.rpc.v1.GetReferrersResponse\x12L\n\tKeepLayer\x12\x1e.swell.rpc.v1.KeepLayerRequest\x1a\x1f.swell.rpc.v1.KeepLayerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19swell/rpc/v1/images.proto\x12\x0cswell.rpc.v1\"\x99\x01\n\x04Pull\x12\r\n\x05token\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x18\n\x10\x63ontainer_config\x18\x04 \x01(\x0c\x12\x0f\n\x07\x65xpires\x18\x05 \x01(\x03\x12\x11\n\tplatforms\x18\x06 \x03(\t\x12\x11\n\tprincipal\x18\x07 \x01(\t\x12\x10\n\x08is_built\x18\x08 \x01(\x08\"y\n\x13ResolveImageRequest\x12\r\n\x05image\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x11\n\tplatforms\x18\x03 \x03(\t\x12\r\n\x05\x66resh\x18\x04 \x01(\x08\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12\x0c\n\x04\x62lob\x18\x06 \x01(\x08\"&\n\x14ResolveImageResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"I\n\x12GetManifestRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x11\n\treference\x18\x02 \x01(\t\"I\n\x13GetManifestResponse\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\r\n\x05stale\x18\x03 \x01(\x08\"\"\n\x11GetDigestsRequest\x12\r\n\x05token\x18\x01 \x01(\t\"2\n\x12GetDigestsResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04wave\x18\x02 \x01(\t\"V\n\x11LocateBlobRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07relayed\x18\x03 \x01(\x08\"T\n\x12LocateBlobResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x04 \x01(\x03\"G\n\x13GetReferrersRequest\x12 \n\x04pull\x18\x01 \x01(\x0b\x32\x12.swell.rpc.v1.Pull\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\'\n\x14GetReferrersResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"4\n\x10KeepLayerRequest\x12\r\n\x05layer\x18\x01 \x01(\x0c\x12\x11\n\tprincipal\x18\x02 \x01(\t\"\x13\n\x11KeepLayerResponse2\xfa\x03\n\x06Images\x12U\n\x0cResolveImage\x12!.swell.rpc.v1.ResolveImageRequest\x1a\".swell.rpc.v1.ResolveImageResponse\x12R\n\x0bGetManifest\x12 .swell.rpc.v1.GetManifestRequest\x1a!.swell.rpc.v1.GetManifestResponse\x12O\n\nGetDigests\x12\x1f.swell.rpc.v1.GetDigestsRequest\x1a .swell.rpc.v1.GetDigestsResponse\x12O\n\nLocateBlob\x12\x1f.swell.rpc.v1.LocateBlobRequest\x1a .swell.rpc.v1.LocateBlobResponse\x12U\n\x0cGetReferrers\x12!.swell.rpc.v1.GetReferrersRequest\x1a\".swell.rpc.v1.GetReferrersResponse\x12L\n\tKeepLayer\x12\x1e.swell.rpc.v1.KeepLayerRequest\x1a\x1f.swell.rpc.v1.KeepLayerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,29 +34,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PULL']._serialized_start=44
   _globals['_PULL']._serialized_end=197
   _globals['_RESOLVEIMAGEREQUEST']._serialized_start=199
-  _globals['_RESOLVEIMAGEREQUEST']._serialized_end=306
-  _globals['_RESOLVEIMAGERESPONSE']._serialized_start=308
-  _globals['_RESOLVEIMAGERESPONSE']._serialized_end=346
-  _globals['_GETMANIFESTREQUEST']._serialized_start=348
-  _globals['_GETMANIFESTREQUEST']._serialized_end=421
-  _globals['_GETMANIFESTRESPONSE']._serialized_start=423
-  _globals['_GETMANIFESTRESPONSE']._serialized_end=496
-  _globals['_GETDIGESTSREQUEST']._serialized_start=498
-  _globals['_GETDIGESTSREQUEST']._serialized_end=532
-  _globals['_GETDIGESTSRESPONSE']._serialized_start=534
-  _globals['_GETDIGESTSRESPONSE']._serialized_end=584
-  _globals['_LOCATEBLOBREQUEST']._serialized_start=586
-  _globals['_LOCATEBLOBREQUEST']._serialized_end=672
-  _globals['_LOCATEBLOBRESPONSE']._serialized_start=674
-  _globals['_LOCATEBLOBRESPONSE']._serialized_end=758
-  _globals['_GETREFERRERSREQUEST']._serialized_start=760
-  _globals['_GETREFERRERSREQUEST']._serialized_end=831
-  _globals['_GETREFERRERSRESPONSE']._serialized_start=833
-  _globals['_GETREFERRERSRESPONSE']._serialized_end=872
-  _globals['_KEEPLAYERREQUEST']._serialized_start=874
-  _globals['_KEEPLAYERREQUEST']._serialized_end=926
-  _globals['_KEEPLAYERRESPONSE']._serialized_start=928
-  _globals['_KEEPLAYERRESPONSE']._serialized_end=947
-  _globals['_IMAGES']._serialized_start=950
-  _globals['_IMAGES']._serialized_end=1456
+  _globals['_RESOLVEIMAGEREQUEST']._serialized_end=320
+  _globals['_RESOLVEIMAGERESPONSE']._serialized_start=322
+  _globals['_RESOLVEIMAGERESPONSE']._serialized_end=360
+  _globals['_GETMANIFESTREQUEST']._serialized_start=362
+  _globals['_GETMANIFESTREQUEST']._serialized_end=435
+  _globals['_GETMANIFESTRESPONSE']._serialized_start=437
+  _globals['_GETMANIFESTRESPONSE']._serialized_end=510
+  _globals['_GETDIGESTSREQUEST']._serialized_start=512
+  _globals['_GETDIGESTSREQUEST']._serialized_end=546
+  _globals['_GETDIGESTSRESPONSE']._serialized_start=548
+  _globals['_GETDIGESTSRESPONSE']._serialized_end=598
+  _globals['_LOCATEBLOBREQUEST']._serialized_start=600
+  _globals['_LOCATEBLOBREQUEST']._serialized_end=686
+  _globals['_LOCATEBLOBRESPONSE']._serialized_start=688
+  _globals['_LOCATEBLOBRESPONSE']._serialized_end=772
+  _globals['_GETREFERRERSREQUEST']._serialized_start=774
+  _globals['_GETREFERRERSREQUEST']._serialized_end=845
+  _globals['_GETREFERRERSRESPONSE']._serialized_start=847
+  _globals['_GETREFERRERSRESPONSE']._serialized_end=886
+  _globals['_KEEPLAYERREQUEST']._serialized_start=888
+  _globals['_KEEPLAYERREQUEST']._serialized_end=940
+  _globals['_KEEPLAYERRESPONSE']._serialized_start=942
+  _globals['_KEEPLAYERRESPONSE']._serialized_end=961
+  _globals['_IMAGES']._serialized_start=964
+  _globals['_IMAGES']._serialized_end=1470
 # @@protoc_insertion_point(module_scope)

@@ -79,6 +79,7 @@ class ResolveImageRequest(_message.Message):
     PLATFORMS_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
+    BLOB_FIELD_NUMBER: _builtins.int
     image: _builtins.str
     """A full reference, as in `Pull`."""
     principal: _builtins.str
@@ -89,6 +90,8 @@ class ResolveImageRequest(_message.Message):
     """The tag is read from the registry, not from a cache, and every manifest and blob of the image is looked up there;
     NOT_FOUND if one is missing. `platforms` are not checked then.
     """
+    blob: _builtins.bool
+    """The digest in `image` is that of a blob: NOT_FOUND if the repository does not have it. Nothing else is checked then."""
     @_builtins.property
     def platforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"linux/amd64", …; INVALID_ARGUMENT if the image is not for each of them. Not checked if empty."""
@@ -101,10 +104,11 @@ class ResolveImageRequest(_message.Message):
         platforms: _abc.Iterable[_builtins.str] | None = ...,
         fresh: _builtins.bool = ...,
         complete: _builtins.bool = ...,
+        blob: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "fresh", b"fresh", "image", b"image", "platforms", b"platforms", "principal", b"principal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "complete", b"complete", "fresh", b"fresh", "image", b"image", "platforms", b"platforms", "principal", b"principal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

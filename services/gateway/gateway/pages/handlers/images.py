@@ -30,9 +30,7 @@ async def inspect_page(
         caller = await callers.identify(request.scope)
         caller.identity.require(Scope.INSPECT)
         body = InspectRequest(container_image=image.strip())
-        inspection = await inspector.image(
-            body, platform.strip() or None, caller.principal, caller.identity, referrers=True
-        )
+        inspection = await inspector.image(body, platform.strip() or None, caller, referrers=True)
     except SwellError as error:
         return _show(image, platform, problem=error)
     return _show(image, platform, inspection=inspection)
