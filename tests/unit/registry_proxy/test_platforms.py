@@ -4,7 +4,7 @@ import pytest
 
 from registry_proxy.image_tree import platforms
 from registry_proxy.image_tree.resolve import ImageResolver
-from swell.errors import BadRequest
+from swell.errors import BadRequest, BlobUnknown
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
@@ -88,3 +88,14 @@ async def test_a_large_index_is_read_in_part(registry: FakeRegistry, resolver: I
 
     assert await resolve(resolver, index, "linux/amd64") == document.digest
     assert registry.asked[str(image.reference.at(image.digest))] == platforms.MAX_DOCUMENTS
+
+
+async def test_a_blob_is_resolved_if_its_repository_has_it(registry: FakeRegistry, resolver: ImageResolver) -> None:
+    """The gateway asks before it gives a client what was built with the blob; a tag names no blob."""
+    image = registry.push("team/tool:1", layers=1)
+    layer = image.manifest.layers[0].digest
+
+    assert await resolver.resolve_blob(image.reference.at(layer), PUBLIC) == layer
+    for other in (image.reference, image.reference.at(f"sha256:{'0' * 64}")):
+        with pytest.raises(BlobUnknown):
+            await resolver.resolve_blob(other, PUBLIC)
