@@ -14,7 +14,10 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import NamedTuple, TextIO, cast
 
-import structlog
+from swell.imports import without
+
+with without("rich"):  # it prints tracebacks in colours
+    import structlog
 
 _RANDOM = random.Random()  # noqa: S311  ids are not secrets; random bytes of the kernel take as long as a pull
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]([0-9a-f])")

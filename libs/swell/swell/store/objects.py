@@ -19,22 +19,25 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import aiohttp
 import urllib3
-from minio import Minio
-from minio.commonconfig import ENABLED, REPLACE, CopySource, Filter
-from minio.credentials.providers import Provider
-from minio.error import MinioException, S3Error
-from minio.helpers import DictType
-from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from yarl import URL
 
 from swell.concurrency.periodic import owned
 from swell.errors import NotFound, Unavailable, UpstreamFailed
+from swell.imports import without
 from swell.instruments import POOL_USED, pool
 from swell.log import warn_once_a_second
 from swell.net.outbound import PIECE, Policy, Reach, name_with_port, open_session, pieces, send
 from swell.net.reach import trusting
 from swell.store.s3_credentials import Renewed, credentials_of
 from swell.store.settings import Addressing, S3Settings
+
+with without("cffi"):  # pycryptodome, which minio needs for another purpose, would load a parser of C with it
+    from minio import Minio
+    from minio.commonconfig import ENABLED, REPLACE, CopySource, Filter
+    from minio.credentials.providers import Provider
+    from minio.error import MinioException, S3Error
+    from minio.helpers import DictType
+    from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 T = TypeVar("T")
 

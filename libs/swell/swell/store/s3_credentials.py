@@ -9,20 +9,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import urllib3
-from minio.credentials.credentials import Credentials
-from minio.credentials.providers import (
-    AWSConfigProvider,
-    ChainedProvider,
-    EnvAWSProvider,
-    IamAwsProvider,
-    Provider,
-    StaticProvider,
-)
 
 from swell.errors import Unavailable
+from swell.imports import without
 from swell.log import log
 from swell.settings import SettingsInvalid
 from swell.store.settings import S3Settings
+
+with without("cffi"):  # as in `objects`
+    from minio.credentials.credentials import Credentials
+    from minio.credentials.providers import (
+        AWSConfigProvider,
+        ChainedProvider,
+        EnvAWSProvider,
+        IamAwsProvider,
+        Provider,
+        StaticProvider,
+    )
 
 EARLY = timedelta(minutes=5)
 """How long before the end of credentials new ones are fetched: AWS has them at least so early."""
