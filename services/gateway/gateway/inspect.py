@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from gateway.access.shares import Shares
 from gateway.domain.identity import ANONYMOUS, Caller, Reader, reader_of
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
 from swell.errors import BadRequest, TooLarge
@@ -10,6 +11,7 @@ from swell.oci.reference import Reference, parse_reference, parse_registry
 from swell.registry.principal import Principal
 
 MAX_ADDRESS = 2048  # characters
+AT_ONCE = 16  # requests of one client, which may take 30 s each
 MAX_CREDENTIAL = 64 << 10  # characters; credentials of cloud registries are key files
 
 
@@ -36,6 +38,7 @@ class Inspector:
         self._inspections = inspections
         self._logins = logins
         self._access = access
+        self._shares = Shares(AT_ONCE)
 
     async def image(
         self,
@@ -60,14 +63,16 @@ class Inspector:
         reference = parse_reference(name)
         caller.identity.check_images([reference])
         principal = await self._access.pull_principal(reader_of(caller), reference)
-        return await self._inspections.inspect(reference, chosen, principal, referrers=referrers)
+        async with self._shares.taken(caller):
+            return await self._inspections.inspect(reference, chosen, principal, referrers=referrers)
 
-    async def credentials(self, request: CredentialsRequest) -> bool:
+    async def credentials(self, request: CredentialsRequest, caller: Caller = _STRANGER) -> bool:
         """Whether the registry accepts the user name and the password; False also if it cannot be reached."""
         user_name = _required("userName", request.user_name)
         password = _required("password", request.password)
         registry = registry_of(_required("registry", request.registry, max_length=MAX_ADDRESS))
-        return await self._logins.accepts(registry, user_name, password)
+        async with self._shares.taken(caller):
+            return await self._logins.accepts(registry, user_name, password)
 
 
 def registry_of(text: str) -> str:

@@ -185,3 +185,15 @@ def test_every_secret_is_created_by_init() -> None:
 def test_builds_may_end_before_their_builder_is_killed() -> None:
     """A build takes at most 15 minutes by default."""
     assert service("builder")["stop_grace_period"] == "16m"
+
+
+@pytest.mark.parametrize("name", ["Caddyfile", "Caddyfile.tls"])
+def test_no_client_can_take_a_gateway_out_of_its_proxy(name: str) -> None:
+    """Caddy counts a request that its client breaks off as a failure of the gateway: every 3 s one was enough to make
+    it answer 503 to all others. Without `fail_duration` it counts none, and a retry has to take another gateway."""
+    lines = (ROOT / "deploy/compose" / name).read_text().split("\n")
+    options = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("\t") and line.split()}
+
+    assert "fail_duration" not in options
+    assert options["lb_policy"] == ["round_robin"]
+    assert int(options["lb_retries"][0]) > 1

@@ -12,6 +12,8 @@ from swell.errors import AddressForbidden, UpstreamBroken
 from swell.net.addresses import is_public, looks_public
 from swell.net.reach import Policy, Reach, name_with_port, trusting
 
+CONNECTIONS, CONNECTIONS_OF_HOST = 768, 64
+"""At once. A client may have names for more than one host, and registries that answer after 30 s."""
 _asked: ContextVar[URL | None] = ContextVar("asked")  # None: the operator's proxy
 
 
@@ -30,8 +32,8 @@ class GuardedConnector(aiohttp.TCPConnector):
     def __init__(self, policy: Policy, reach: Reach, resolver: AbstractResolver | None) -> None:
         super().__init__(
             socket_factory=self._open_socket,
-            limit=256,
-            limit_per_host=64,
+            limit=CONNECTIONS,
+            limit_per_host=CONNECTIONS_OF_HOST,
             ssl=trusting(reach.ca_file),
             resolver=resolver,
         )

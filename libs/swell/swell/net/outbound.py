@@ -62,7 +62,7 @@ def open_session(
 ) -> aiohttp.ClientSession:
     """Return a session that applies *policy* to every connection; it stores no cookies and decodes no bodies.
 
-    It opens at most 256 connections, 64 of them to one host. *resolver* resolves names; the default is the system's.
+    It opens at most 768 connections, 64 of them to one host. *resolver* resolves names; the default is the system's.
 
     Raises:
         SettingsInvalid: the certificates of *reach* cannot be read, a proxy is not a URL, or a timeout is not positive.

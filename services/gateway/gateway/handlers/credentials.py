@@ -3,6 +3,7 @@
 from litestar import Controller, post
 from litestar.di import NamedDependency
 
+from gateway.domain.identity import Caller
 from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
@@ -14,30 +15,28 @@ class CredentialsController(Controller):
     async def validate(
         self, request: HttpRequest, inspector: NamedDependency[Inspector], callers: NamedDependency[Callers]
     ) -> bool:
-        await callers.identify(request.scope)  # anonymous clients may not always send requests
-        return await validated(request, await read(request, CredentialsRequest), inspector, callers)
+        caller = await callers.identify(request.scope)  # anonymous clients may not always send requests
+        return await validated(caller, await read(request, CredentialsRequest), inspector, callers)
 
     @post("/validate-creds", status_code=200, request_max_body_size=None)
     async def validate_legacy(
         self, request: HttpRequest, inspector: NamedDependency[Inspector], callers: NamedDependency[Callers]
     ) -> bool:
-        await callers.identify(request.scope)
+        caller = await callers.identify(request.scope)
         body = await read(request, LegacyCredentialsRequest)
-        return await validated(request, body.request or body, inspector, callers)
+        return await validated(caller, body.request or body, inspector, callers)
 
 
-async def validated(
-    request: HttpRequest, credentials: CredentialsRequest, inspector: Inspector, callers: Callers
-) -> bool:
+async def validated(caller: Caller, credentials: CredentialsRequest, inspector: Inspector, callers: Callers) -> bool:
     """Check the credentials at the registry.
 
     Each `false` counts as a guess, so that this server cannot be used to guess passwords of registries.
     """
-    address, guess_limiter = callers.address(request.scope), callers.guess_limiter
+    address, guess_limiter = caller.address, callers.guess_limiter
     secret = "\0".join(("login", *map(str, (credentials.registry, credentials.user_name, credentials.password))))
     if not guess_limiter.is_known(secret):
         guess_limiter.check(address)
-    if accepted := await inspector.credentials(credentials):
+    if accepted := await inspector.credentials(credentials, caller):
         guess_limiter.remember(secret)
     else:
         guess_limiter.count_miss(address, None)

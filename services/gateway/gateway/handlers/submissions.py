@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 from litestar.types import Receive, Scope, Send
 
+from gateway.access.shares import Shares, client_of
 from gateway.domain.platform import Login
 from gateway.http.bodies import read_json
 from gateway.http.caller import Callers
@@ -18,6 +19,8 @@ from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerAnswer, ContainerRequest
 
 _LEGACY = "/container-token"
+AT_ONCE = 32
+"""Requests of one client that are read, wait for registries, or are solved."""
 
 
 class LiveTokens(Protocol):
@@ -39,6 +42,7 @@ class Submissions:
         self._container_requests = container_requests
         self._callers = callers
         self._live = live
+        self._shares = Shares(AT_ONCE)
 
     async def read(self, scope: Scope, receive: Receive, *, legacy: bool = False) -> ContainerAnswer:
         """Submit the container request in the body of the request *scope*."""
@@ -48,12 +52,18 @@ class Submissions:
         """Submit *container_request* for the sender of the request *scope*."""
         caller = await self._callers.identify(scope, login=Login.of(container_request))
         user, address = caller.identity.user, caller.address
-        await self._live.take_token(user, address)
+        client = client_of(caller)
+        if not self._shares.take_at_once(client):
+            await self._shares.take(client)
         try:
-            answer = await self._container_requests.submit(container_request, caller, legacy=legacy)
-        except BaseException:
-            self._live.return_token(user, address)
-            raise
+            await self._live.take_token(user, address)
+            try:
+                answer = await self._container_requests.submit(container_request, caller, legacy=legacy)
+            except BaseException:
+                self._live.return_token(user, address)
+                raise
+        finally:
+            self._shares.give_back(client)
         for secret in (answer.container_token, answer.build_id):
             if secret:
                 self._callers.guess_limiter.remember(secret)

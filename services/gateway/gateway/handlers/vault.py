@@ -6,6 +6,7 @@ from litestar.params import FromPath, FromQuery
 
 from gateway.access.keys import Actor
 from gateway.access.vault import Vault, owner_for, path_of
+from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.vault import Entry, organisation_owner, parts_of
 from gateway.handlers.credentials import validated
 from gateway.http.bodies import HttpRequest, read
@@ -105,7 +106,8 @@ async def check_accepted(
     if ":" in body.user_name:  # also not the name of a role of AWS, which the operator's keys would assume
         raise BadRequest("a userName with a colon cannot be used")
     shown = CredentialsRequest(registry=path, user_name=body.user_name, password=body.password)
-    if not await validated(request, shown, inspector, callers):
+    client = Caller(ANONYMOUS, callers.address(request.scope))
+    if not await validated(client, shown, inspector, callers):
         raise BadRequest(f"the registry of {path} does not accept the user name and the password, or is unavailable")
 
 

@@ -23,6 +23,8 @@ from swell.log import log
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 AT_ONCE = 2  # requests to one webhook
+OF_OWNER = 3  # requests to all webhooks of one user or organisation
+OF_USERS = 12  # requests to all webhooks but the operator's
 PAUSE = 10.0  # seconds without requests after one has failed
 
 
@@ -36,7 +38,9 @@ class Poster(Protocol):
 
 
 class Webhooks:
-    """A webhook that fails gets nothing for some seconds, so that it cannot hold up the notices of others."""
+    """Slow webhooks of one user do not hold up the notices of others: requests to them are limited together, and a
+    webhook that fails gets nothing for some seconds.
+    """
 
     def __init__(
         self,
@@ -66,16 +70,17 @@ class Webhooks:
         if webhook is None:
             log.info("notice of a removed webhook dropped", webhook=notice.webhook, id=notice.end.id)
             return
-        if key in self._failed or self._running[key] >= AT_ONCE:
+        limits = {key: AT_ONCE} | ({f"{notice.owner} ": OF_OWNER, "": OF_USERS} if notice.owner else {})
+        if key in self._failed or any(self._running[name] >= most for name, most in limits.items()):
             raise Unavailable(f"the webhook {webhook.name} failed or is busy")
-        self._running[key] += 1
+        self._running.update(limits.keys())
         try:
             await self._post(webhook, notice.end, self._users_poster if notice.owner else self._poster)
         except Unavailable:
             self._failed[key] = True
             raise
         finally:
-            self._running[key] -= 1
+            self._running.subtract(limits.keys())
             self._running += Counter()  # without those that are zero
 
     async def _post(self, webhook: Webhook, end: End, poster: Poster) -> None:

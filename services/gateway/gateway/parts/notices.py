@@ -36,7 +36,7 @@ from swell.settings import MAX_FILE, SettingsInvalid
 from swell.store.builds import RedisBuilds
 from swell.store.encrypted import EncryptedRecords
 
-SLOTS = 8
+SLOTS = 16
 
 
 class Pace(NamedTuple):

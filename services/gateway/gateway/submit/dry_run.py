@@ -70,13 +70,13 @@ class DryRuns:
         self,
         exists: Callable[[Reference, Principal], Awaitable[bool]],
         check_platforms: Callable[[BuildRequest], Awaitable[None]],
-        solver: Solver,
+        solve: Callable[[DirectPackages, Platform, Caller], Awaitable[str]],
         limits: Limits,
     ) -> None:
         """*exists* says whether a registry has an image; *check_platforms* raises if no builder can run the steps."""
         self._exists = exists
         self._check_platforms = check_platforms
-        self._solver = solver
+        self._solve_packages = solve
         self._limits = limits
 
     async def run(
@@ -134,7 +134,7 @@ class DryRuns:
         user, address = caller.identity.user, caller.address
         await self._limits.take_build(user, address)
         try:
-            await self._solver.solve(request.direct, request.platform)
+            await self._solve_packages(request.direct, request.platform, caller)
         except (UpstreamFailed, Unavailable) as error:
             warnings.append(f"the packages are not solved: {error}")
         finally:

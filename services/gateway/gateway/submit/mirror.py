@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
 from gateway.access.image_errors import image_refused
+from gateway.access.shares import Shares
 from gateway.domain.identity import Caller, queue_of, reader_of
 from gateway.domain.repositories import Repositories
 from gateway.domain.token import new_token
@@ -32,6 +33,7 @@ from swell.store.builds import Builds
 from swell.store.records import MIRROR_PREFIX, Build, MirrorImage, Submission
 
 RESOLVED_AT_ONCE = 8
+PLANNED_AT_ONCE = 2  # of one client; a builder makes four plans, each within 60 s
 
 
 class Registry(Protocol):
@@ -74,6 +76,7 @@ class MirrorStarter:
         self._starter = starter
         self._access = access
         self._plans = plans
+        self._planning = Shares(PLANNED_AT_ONCE)
         self._dispatcher = dispatcher
         self._notices = notices
         self._now = now
@@ -91,7 +94,8 @@ class MirrorStarter:
         images = await self._resolve(targets, caller)
         described = [_described(image, is_cached) for image, is_cached in await self._compared(images, caller)]
         if request.dry_run:
-            plan = await self._plans.plan(images, caller.principal, caller.push_principal)
+            async with self._planning.taken(caller):
+                plan = await self._plans.plan(images, caller.principal, caller.push_principal)
             described = [_planned(image, each) for image, each in zip(images, plan.images, strict=True)]
             missing = sum(each.missing for each in plan.images)
             return MirrorAnswer(images=tuple(described), cached=not missing, missing=missing)

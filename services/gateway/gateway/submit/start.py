@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.access.image_access import ImageAccess
+from gateway.access.shares import Shares
 from gateway.domain.identity import Caller, reader_of
 from gateway.domain.repositories import Repositories
 from gateway.submit.dry_run import DryRuns, Limits, Solver
@@ -25,10 +26,12 @@ from swell.api.package_layers import PackageLayers
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import PlatformUnsupported, Unavailable
 from swell.oci.platform import Platform
+from swell.recipes.direct import DirectPackages
 from swell.store import keys
 from swell.store.builds import Builds, CancelState
 from swell.store.records import BuildResult, Submission
 
+SOLVED_AT_ONCE = 1  # environments of one client; a builder solves two, each for up to SWELL_SOLVE_TIMEOUT
 LEASE_TIMEOUT = timedelta(minutes=1)  # how long to wait for another gateway; longer than the solver takes
 
 
@@ -64,6 +67,7 @@ class BuildStarter:
         self._builds = builds
         self._limits = limits
         self._solver = solver
+        self._solving = Shares(SOLVED_AT_ONCE)
         self._leases = leases
         self._capabilities = capabilities
         self._access = access
@@ -76,7 +80,7 @@ class BuildStarter:
             withdraw=self.withdraw,
             now=now,
         )
-        self._dry_runs = DryRuns(self._existing.is_in_registry, self._check_platforms, solver, limits)
+        self._dry_runs = DryRuns(self._existing.is_in_registry, self._check_platforms, self._solve, limits)
         self._now = now
 
     async def start(self, request: BuildRequest, parts: Sequence[BuildRequest], caller: Caller) -> StartResult:
@@ -139,14 +143,19 @@ class BuildStarter:
                 if not (reservation.started and reservation.started.is_new):
                     await self._limits.return_build(user, address)
 
-    async def solve(self, submission: Submission, request: BuildRequest) -> Submission:
+    async def solve(self, submission: Submission, request: BuildRequest, caller: Caller) -> Submission:
         """Return *submission* with the lock file of its packages: the builder installs exactly these."""
         if request.direct is None:
             return submission
-        lock = await self._solver.solve(request.direct, request.platform)
+        lock = await self._solve(request.direct, request.platform, caller)
         config = request.container_config if request.freeze else None
         packages = PackageLayers(base_image=request.direct.base_image, lock=lock, config=config)
         return replace(submission, packages=packages)
+
+    async def _solve(self, packages: DirectPackages, platform: Platform, caller: Caller) -> str:
+        """The lock file of *packages*; the environments of one client wait for each other."""
+        async with self._solving.taken(caller):
+            return await self._solver.solve(packages, platform)
 
     async def enqueue(self, submission: Submission, replaced: str | None) -> StartedBuild:
         """Store *submission* as a build in the queue of its client."""
@@ -173,7 +182,7 @@ class BuildStarter:
         async def start() -> StartedBuild:
             async with self.reserve(submission, replaced, caller) as reservation:
                 if reservation.started is None:
-                    reservation.started = await self.enqueue(await self.solve(submission, request), replaced)
+                    reservation.started = await self.enqueue(await self.solve(submission, request, caller), replaced)
                 return reservation.started
 
         key = submission.target_image, submission.fingerprint, caller.identity.user, caller.address

@@ -2,18 +2,22 @@
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
+from gateway.access.webhooks import OwnWebhook
 from gateway.domain.identity import Identity
 from gateway.domain.notices import End, Follower, Kind, Preference, Webhook, parse_webhooks, url_of
 from gateway.notices.hooks import Hooks
 from gateway.notices.messages import EmailNotice, WebhookNotice
 from gateway.notices.queue import Notices
-from gateway.notices.webhooks import Webhooks, cloud_event, signed
+from gateway.notices.webhooks import OF_OWNER, OF_USERS, Webhooks, cloud_event, signed
+from gateway.parts.notices import SLOTS
 from swell.errors import Unavailable, UpstreamFailed
 from swell.jobs.messages import BuildDone, ScanDone
 from tests.unit.gateway.doubles import NOON
@@ -226,6 +230,47 @@ async def test_a_slow_webhook_gets_two_requests_at_once() -> None:
     await webhooks.send(notice("removed"), 1)
 
     assert len(receiver.got) == 3
+
+
+class UsersHooks:
+    """Ten webhooks of each user."""
+
+    async def of(self, owner: str) -> Mapping[str, OwnWebhook]:
+        return {}
+
+    async def find(self, owner: str, name: str) -> Webhook | None:
+        return structs.replace(ALL, name=name, url=f"https://hooks.example.org/{owner}/{name}")
+
+
+async def test_slow_webhooks_of_users_leave_senders_to_others() -> None:
+    """Ten webhooks of one user that answered after ten seconds delayed the notices of all others by a minute."""
+    slow, operators = Receiver(), Receiver()
+    slow.hold = asyncio.Event()
+    webhooks = Webhooks(Hooks({"all": ALL}, UsersHooks()), operators, slow, "https://swell.example.org")
+    ends = [
+        WebhookNotice(id="", webhook=str(number), owner=f"user:{user}", end=END)
+        for user in range(10)
+        for number in range(10)
+    ]
+    async with asyncio.TaskGroup() as tasks:
+        sending = [tasks.create_task(refused(webhooks.send(end, 1))) for end in ends]
+        await asyncio.sleep(0.01)
+        await webhooks.send(notice(), 1)
+        assert Counter(url.split("/")[3] for url in slow.got) == {f"user:{user}": OF_OWNER for user in range(4)}
+        slow.hold.set()
+    assert sum(each.result() for each in sending) == len(ends) - OF_USERS
+
+    await webhooks.send(ends[0], 1)
+    assert operators.got == [ALL.url]
+    assert OF_USERS < SLOTS
+
+
+async def refused(sending: Awaitable[None]) -> bool:
+    try:
+        await sending
+    except Unavailable:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(
