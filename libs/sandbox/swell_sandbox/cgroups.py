@@ -9,13 +9,18 @@ from pathlib import Path
 _ROOT = Path("/sys/fs/cgroup")
 
 
+def is_version_2() -> bool:
+    """Whether this machine has control groups of version 2 alone, as current distributions do."""
+    return (_ROOT / "cgroup.controllers").exists()
+
+
 def make(name: str, *, memory: int, pids: int) -> tuple[Path, ...]:
     """Create the group *name*, for *memory* bytes and *pids* processes and threads; return the groups to enter.
 
     Raises:
         OSError: this machine does not allow it.
     """
-    if (_ROOT / "cgroup.controllers").exists():
+    if is_version_2():
         return (_limited(_ROOT / name, {"memory.max": memory, "pids.max": pids}),)
     memory_group = _limited(_ROOT / "memory" / name, {"memory.limit_in_bytes": memory})
     pids_group = _limited(_ROOT / "pids" / name, {"pids.max": pids})

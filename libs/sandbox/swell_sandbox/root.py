@@ -18,6 +18,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from swell_sandbox.cgroups import is_version_2
 from swell_sandbox.errors import SandboxUnavailable
 
 SCRATCH = "/tmp"  # noqa: S108  (a path in the sandbox)
@@ -167,7 +168,7 @@ def _add_system(base: Path, path: Path) -> None:
 def _add_cgroups(base: Path, groups: tuple[Path, ...]) -> None:
     """Mount *groups* where programs read their limits; without groups, those of the machine."""
     root = Path("/sys/fs/cgroup")
-    if not groups or groups[0].parent == root:  # none, or the one of version 2
+    if not groups or is_version_2():
         _bind(base, Mount(groups[0] if groups else root, str(root)))
     else:  # version 1: a group for each controller
         _mount("tmpfs", base / root.relative_to("/"), "tmpfs", _NOSUID | _NODEV | _NOEXEC, "size=4k,mode=755")

@@ -29,10 +29,10 @@ _BIG_FILES = "/var/tmp"  # noqa: S108  (a path in the sandbox)
 _ENTER = f"""\
 cd {SCRATCH}
 if [ -e secret ]; then exec 3< secret; rm secret; fi
-ids="$SANDBOX_IDS"
-unset SANDBOX_IDS
+ids="$SANDBOX_IDS" cgroup="$SANDBOX_CGROUP"
+unset SANDBOX_IDS SANDBOX_CGROUP
 if [ "$SANDBOX_BINFMT" ]; then set -- sh -ec "$SANDBOX_REGISTER" sh "$@"; fi
-unshare --user --map-users="$ids" --map-groups="$ids" --setuid 0 --setgid 0 --mount --cgroup -- "$@" || exit $?
+unshare --user --map-users="$ids" --map-groups="$ids" --setuid 0 --setgid 0 --mount $cgroup -- "$@" || exit $?
 exit 0
 """
 # The user namespace has its own table of emulators.
@@ -51,7 +51,8 @@ class Sandbox(Struct, frozen=True, kw_only=True):
 
     `user_id` is the first of their `USER_IDS` user and group ids on the machine. They see `mounts`, and enter the
     control groups `cgroups` and the network namespace `network` (None: the machine's). They register the emulator
-    `binfmt`, a line of binfmt.d(5). Their environment is `environment` and PATH.
+    `binfmt`, a line of binfmt.d(5). Their environment is `environment` and PATH. With `has_cgroup_namespace`, they do
+    not see the names of groups, and cannot leave theirs.
     """
 
     directory: Path
@@ -61,6 +62,7 @@ class Sandbox(Struct, frozen=True, kw_only=True):
     network: Path | None = None
     binfmt: str = ""
     environment: Mapping[str, str] = {}
+    has_cgroup_namespace: bool = True
 
     @property
     def work(self) -> Path:
@@ -175,6 +177,7 @@ class Sandbox(Struct, frozen=True, kw_only=True):
             "HOME": f"{SCRATCH}/work",
             "TMPDIR": f"{SCRATCH}/work",
             "SANDBOX_IDS": f"{self.user_id},0,{USER_IDS}",
+            "SANDBOX_CGROUP": "--cgroup" if self.has_cgroup_namespace else "",
             **({"SANDBOX_BINFMT": self.binfmt, "SANDBOX_REGISTER": _REGISTER} if self.binfmt else {}),
             **self.environment,
         }

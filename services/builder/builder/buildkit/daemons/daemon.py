@@ -190,6 +190,7 @@ async def open_daemon(
             mounts=tuple(mounts),
             cgroups=groups.daemon,
             environment=environment,
+            has_cgroup_namespace=not groups.outer,
         )
         await in_thread(sandbox.prepare, files=files, programs={Path(RUNTIME).name: RUNTIME_SCRIPT}, directories=())
         (directory / BUILDS).mkdir()

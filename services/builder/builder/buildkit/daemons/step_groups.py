@@ -26,8 +26,8 @@ class StepGroups(Struct, frozen=True, kw_only=True):
     daemon: tuple[Path, ...] = ()
     steps: tuple[Path, ...] = ()
     outer: tuple[Path, ...] = ()
-    """Version 2: the group of both, with the limits of both together. Where the kernel keeps processes of a cgroup
-    namespace below its root (mount option `nsdelegate`), steps cannot leave the daemon's group, and this one counts."""
+    """Version 2: the group of both, with the limits of both together. The sandbox has no cgroup namespace there: with
+    the mount option `nsdelegate`, which systemd uses, steps could not leave the daemon's group."""
 
     @classmethod
     def make(cls, name: str, *, memory: int, pids: int, user_id: int) -> "StepGroups":
@@ -36,7 +36,7 @@ class StepGroups(Struct, frozen=True, kw_only=True):
         Raises:
             OSError: this machine does not allow it.
         """
-        if (_ROOT / "cgroup.controllers").exists():
+        if cgroups.is_version_2():
             outer = cgroups.make(name, memory=memory + DAEMON_MEMORY, pids=pids + DAEMON_PROCESSES)[0]
             (outer / "cgroup.subtree_control").write_text("+memory +pids")
             (outer / "daemon").mkdir()
@@ -65,7 +65,7 @@ class StepGroups(Struct, frozen=True, kw_only=True):
     def remove_children(self) -> None:
         """Remove the groups inside the outer one (version 2), so that it can be removed; no process is in them."""
         for group in (*self.daemon, *self.steps):
-            if group.parent.parent == _ROOT and (_ROOT / "cgroup.controllers").exists():
+            if group.parent.parent == _ROOT and cgroups.is_version_2():
                 with suppress(OSError):
                     group.rmdir()
 
