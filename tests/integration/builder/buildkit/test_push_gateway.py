@@ -229,8 +229,12 @@ async def test_provenance_does_not_reach_the_registry(registry: Registry) -> Non
             assert (await gateway.ask("HEAD", f"{path}/manifests/{digest}"))[0] == 404
             assert (await gateway.ask("PUT", f"{path}/manifests/{digest}", content))[0] == 201
         index = json.dumps({"manifests": entries}).encode()
+        assert not gateway.inner.is_pushed
         assert (await gateway.ask("PUT", f"{path}/manifests/1", index))[0] == 201
         assert (await gateway.ask("PUT", f"{path}/manifests/2", index))[0] == 405
+        assert not gateway.inner.is_pushed  # buildkitd still pushes the layer cache
+        del gateway.inner._repositories["cache/gated/steps"]
+        assert gateway.inner.is_pushed
 
     assert attestation.predicate == {"buildDefinition": {}}
     assert registry.fetch("gated/made/manifests/1")[0] == image
