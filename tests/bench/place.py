@@ -110,6 +110,7 @@ async def open_place(**more: str) -> AsyncIterator[Place]:
         allowed = f"localhost:{ports.registry},127.0.0.1"
         settings = {
             "SWELL_ALLOWED_HOSTS": allowed,
+            "SWELL_BUILD_SBOMS": "false",  # syft would run while the next build is measured
             "SWELL_API_KEYS_FILE": f"{home}/keys.toml",
             "SWELL_CONDA_LOCAL_CHANNELS": f"{home}/channels",
             "SWELL_SCAN_DATABASE_FILE": f"{home}/vulnerability.db",

@@ -87,6 +87,7 @@ def new_stack(
         environment = {
             "SWELL_ALLOWED_HOSTS": ",".join(hosts),
             "SWELL_API_KEYS_FILE": str(keys),
+            "SWELL_BUILD_SBOMS": "false",  # each build would cost a run of syft
             "SWELL_BUILD_SECRETS": f"token={secret}",
             "SWELL_REGISTRY_AUTH_FILE": str(upstreams.auth_file),
             "SWELL_SCAN_DATABASE_FILE": str(database),

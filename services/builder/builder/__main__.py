@@ -46,7 +46,16 @@ from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.build_secrets import find_secret
 from swell.jobs.consume import consume, subscribe
-from swell.jobs.messages import BuildCancelled, BuildDone, BuildJob, IndexJob, MirrorJob, MirrorPlanJob, ScanDone
+from swell.jobs.messages import (
+    BuildCancelled,
+    BuildDone,
+    BuildJob,
+    IndexJob,
+    MirrorJob,
+    MirrorPlanJob,
+    SbomStored,
+    ScanDone,
+)
 from swell.jobs.pause import Pause
 from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import user_credentials
@@ -188,11 +197,12 @@ def worker_report(settings: Settings, workers: Workers, router: CapabilityRouter
 
 
 async def attest_builds(nats: Nats, attester: Attester, scanned: ScanAttester) -> None:
-    """Sign the images of builds, and attach SBOMs of their scans, until cancelled."""
+    """Sign the images of builds, and attach SBOMs of the scanner, until cancelled."""
     take = partial(consume, nats.stream, slots=ATTESTED_AT_ONCE)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(take("builder-attest", BuildDone, attester.on_build_done, give_up=attester.give_up))
         tasks.create_task(take("builder-attest-scans", ScanDone, scanned.on_scan_done))
+        tasks.create_task(take("builder-attest-sboms", SbomStored, scanned.on_sbom_stored))
 
 
 async def open_registries(settings: Settings, nats: Nats, opened: AsyncExitStack) -> Registries:

@@ -1,14 +1,15 @@
-"""Attach the SBOM of a scan to the image of its build, if the build has no lock file that lists its packages."""
+"""Attach the SBOM that the scanner has made to the image of a build, if no lock file lists its packages."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
 import msgspec
 
-from builder.attest import ATTEMPT, Attester
+from builder.attest import ATTEMPT, ORAS, Attester
 from swell.errors import ManifestInvalid, ManifestUnknown, SwellError, Unavailable
-from swell.jobs.messages import ScanDone
+from swell.jobs.messages import SbomStored, ScanDone
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.oci.reference import parse_reference
@@ -51,30 +52,40 @@ class ScanAttester:
         """
         if not event.build_id:
             return
-        scan, build = await self._scans.get(event.id), await self._builds.get(event.build_id)
-        if scan is None or build is None or build.result is None or not build.result.succeeded:
+        scan = await self._scans.get(event.id)
+        if scan is None or scan.result is None:
+            return
+        manifests = [platform.digest for platform in scan.result.platforms if platform.packages]
+        await self._attach(event.build_id, manifests, delivery)
+
+    async def on_sbom_stored(self, event: SbomStored, delivery: int) -> None:
+        """As `on_scan_done`, for an image that was not scanned."""
+        await self._attach(event.id, event.manifests, delivery)
+
+    async def _attach(self, build_id: str, manifests: Sequence[Digest], delivery: int) -> None:
+        build = await self._builds.get(build_id)
+        if build is None or build.result is None or not build.result.succeeded:
             return
         try:
             async with asyncio.timeout(self._timeout):
                 if not await self._attester.has_sbom(build.id):
-                    await self._attach(scan, build)
+                    await self._attach_to(build, manifests)
         except (ManifestUnknown, ManifestInvalid) as error:
-            log.warning("SBOM of a scan not attached", build_id=build.id, scan_id=scan.id, error=str(error))
+            log.warning("SBOM not attached", build_id=build.id, error=str(error))
         except (SwellError, TimeoutError) as error:
             reason = str(error) or "the registry is too slow"
             log.warning("SBOM not attached, trying again", build_id=build.id, attempt=delivery, error=reason)
             raise Unavailable(f"the SBOM of {build.id} is not attached: {reason}") from error
 
-    async def _attach(self, scan: Scan, build: Build) -> None:
-        repository = parse_reference(scan.submission.image).name
-        for platform in scan.result.platforms if scan.result else ():
-            content = await self._sboms.spdx(repository, platform.digest) if platform.packages else None
-            if content is None:
+    async def _attach_to(self, build: Build, manifests: Sequence[Digest]) -> None:
+        repository = parse_reference(build.submission.target_image.removeprefix(ORAS)).name
+        for manifest in manifests:
+            if (content := await self._sboms.spdx(repository, manifest)) is None:
                 continue
             if len(content) > MAX_SBOM:
                 raise ManifestInvalid(f"the SBOM has more than {MAX_SBOM} bytes")
-            await self._attester.attach_sbom(build, platform.digest, await asyncio.to_thread(_decoded, content))
-            log.info("SBOM attached", build_id=build.id, scan_id=scan.id, digest=platform.digest)
+            await self._attester.attach_sbom(build, manifest, await asyncio.to_thread(_decoded, content))
+            log.info("SBOM attached", build_id=build.id, digest=manifest)
 
 
 def _decoded(content: bytes) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
+from gateway.builds.sboms import SbomQueries
 from gateway.handlers.accounts import AccountsController
 from gateway.handlers.actor import actor_of
 from gateway.handlers.builds import BuildsController, builds, own_builds
@@ -85,6 +86,7 @@ class BuildParts(NamedTuple):
     log_events: LogEvents
     cancellations: Cancellations
     downloads: Downloads
+    sbom_queries: SbomQueries
     scan_queries: ScanQueries
     build_pages: BuildPages
     builds_of_user: BuildsOfUser

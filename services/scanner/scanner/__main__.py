@@ -17,7 +17,9 @@ from scanner.adapters.images import RegistryImages
 from scanner.adapters.mirror import HttpMirror
 from scanner.adapters.policy_file import PolicyFile
 from scanner.adapters.programs import SCANS_FOLDER, Programs, is_possible
-from scanner.adapters.reports import Reports
+from scanner.adapters.reports import BuildLocks, Reports
+from scanner.build_sboms import BuildSboms
+from scanner.catalogue import Catalogue
 from scanner.database_update import DatabaseUpdates, age_of
 from scanner.dispatch import Dispatcher
 from scanner.domain.failure import ScanFailure
@@ -35,7 +37,7 @@ from swell.concurrency.periodic import every
 from swell.errors import Unavailable
 from swell.health import Check, Health
 from swell.jobs import streams
-from swell.jobs.consume import consume
+from swell.jobs.consume import Redelivery, consume
 from swell.jobs.messages import BuildDone, ScanJob
 from swell.jobs.pause import Pause
 from swell.jobs.streams import Nats
@@ -61,6 +63,8 @@ from swell.store.workers import Workers
 
 NAME = "scanner"
 REPUBLISH_INTERVAL, PUBLISH_INTERVAL = timedelta(seconds=30), timedelta(seconds=30)
+SBOM_TRIES = 20
+"""Deliveries of an event for an SBOM, with pauses of at most 15 s, while its registry or a backend is unavailable."""
 SPARE_DAYS = 7  # reports stay longer than the records that name them
 DATABASE_AGE = Gauge("swell_scan_database_age_seconds", "Age of the vulnerability database; +Inf if it is missing.")
 
@@ -117,12 +121,14 @@ async def serve(
     )
     scans, builds = RedisScans(state, settings.record_ttl), RedisBuilds(state, settings.record_ttl)
     reports = Reports(store, tool.family, settings.record_ttl / 2)
+    images = RegistryImages(client, settings.scan_workspace / SCANS_FOLDER, settings.scan_image_limit)
+    catalogue = Catalogue(tool, images, reports)
     leases, events = ScanLeases(state, settings.job_lease), ScanEvents(nats)
     runner = ScanRunner(
         tool,
         scans,
         builds,
-        RegistryImages(client, settings.scan_workspace / SCANS_FOLDER, settings.scan_image_limit),
+        catalogue,
         reports,
         leases,
         events,
@@ -140,7 +146,30 @@ async def serve(
     operator.ready = health.ready
     log.info("scanner ready", tool=tool.name)
     dispatcher, names = Dispatcher(scans, builds, ScanJobs(nats), events), ScannerNames(state)
-    await consume_jobs(settings, nats, runner, dispatcher, rematcher, updates, names, Workers(state), tool.name, drain)
+    sboms = None
+    if settings.build_sboms:
+        logs = await opened.enter_async_context(objects.connect(settings.s3, settings.s3.logs_bucket, settings.ca_file))
+        sboms = BuildSboms(catalogue, builds, scans, BuildLocks(logs), events, settings.scan_timeout)
+    async with asyncio.TaskGroup() as tasks:
+        if sboms:
+            tasks.create_task(list_packages_of_builds(settings, nats, sboms))
+        tasks.create_task(
+            consume_jobs(
+                settings, nats, runner, dispatcher, rematcher, updates, names, Workers(state), tool.name, drain
+            )
+        )
+
+
+async def list_packages_of_builds(settings: Settings, nats: Nats, sboms: BuildSboms) -> None:
+    """List the packages of one build at a time, beside scans, until cancelled."""
+    await consume(
+        nats.stream,
+        "scanner-sboms",
+        BuildDone,
+        sboms.on_build_done,
+        lease=settings.job_lease,
+        redelivery=Redelivery(most=SBOM_TRIES),
+    )
 
 
 async def consume_jobs(

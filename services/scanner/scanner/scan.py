@@ -4,24 +4,21 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from scanner.catalogue import Catalogue, PlatformImage, StoredSboms
 from scanner.domain import findings as rules
 from scanner.domain.failure import ScanFailure
 from scanner.domain.policy import Policy
-from scanner.tools.protocol import Match, Sboms, ScanTool
+from scanner.tools.protocol import Match, ScanTool
 from swell.concurrency.retry import retry_until_available
 from swell.errors import Unavailable
 from swell.jobs.messages import ScanDone, ScanJob
 from swell.log import log
 from swell.oci.digest import Digest
-from swell.oci.document import Document
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
 from swell.store.builds import BuildRecords
 from swell.store.scans import Finding, PlatformScan, Scan, ScanProblem, ScanResult, Scans, ScanSubmission
 from swell.store.scans.records import image_key
@@ -31,37 +28,9 @@ TRIES = 3
 _LOG_LINES, _LOG_LINE = 200, 2000
 
 
-class PlatformImage(Struct, frozen=True):
-    """The image of one platform; `reference` has its digest."""
-
-    platform: str
-    reference: Reference
-    manifest: Document
-
-
-class Images(Protocol):
-    """Reads images with the credentials of a principal.
-
-    Raises:
-        ScanFailure: the image is missing, refused, too large, or not an image.
-        Unavailable: its registry fails at the moment.
-    """
-
-    async def images(self, image: Reference, platforms: Sequence[str], principal: Principal) -> list[PlatformImage]:
-        """Return the images of *platforms*, or of all platforms of an index if empty; each digest once."""
-
-    def layout(self, image: PlatformImage, principal: Principal) -> AbstractAsyncContextManager[Path]:
-        """Download an image; yield the folder of an OCI image layout with it alone, or of a SIF file; all verified."""
-
-
-class Reports(Protocol):
-    async def sbom(self, repository: str, manifest: Digest) -> bytes | None:
-        """Return the stored SBOM in the tool's format; None when it is missing."""
-
+class Reports(StoredSboms, Protocol):
     async def scanned_sbom(self, repository: str, manifest: Digest) -> bytes | None:
         """As `sbom`, for an image that was scanned, perhaps by version 0.2.0, which stored no repository."""
-
-    async def put_sboms(self, repository: str, manifest: Digest, sboms: Sboms) -> None: ...
 
     async def put_match(self, scan_id: str, manifest: Digest, match: Match) -> None:
         """Store the report and all findings of one platform's image."""
@@ -104,7 +73,7 @@ class ScanRunner:
         tool: ScanTool,
         scans: Scans,
         builds: BuildRecords,
-        images: Images,
+        catalogue: Catalogue,
         reports: Reports,
         leases: Leases,
         events: Events,
@@ -117,7 +86,7 @@ class ScanRunner:
         self._tool = tool
         self._scans = scans
         self._builds = builds
-        self._images = images
+        self._catalogue = catalogue
         self._reports = reports
         self._leases = leases
         self._events = events
@@ -173,7 +142,7 @@ class ScanRunner:
             async with limit:
                 reference = await self._reference(scan)
                 lines.add(f"image {reference}, platforms {', '.join(submission.platforms) or 'all'}; {self._tool.name}")
-                images = await self._images.images(reference, submission.platforms, submission.principal)
+                images = await self._catalogue.images(reference, submission.platforms, submission.principal)
                 sboms = [await self._sbom(image, submission, lines, platforms) for image in images]
                 matches = [await self._match(scan, image, sbom) for image, sbom in zip(images, sboms, strict=True)]
         except ScanFailure as failure:
@@ -238,21 +207,11 @@ class ScanRunner:
         self, image: PlatformImage, submission: ScanSubmission, lines: ScanLog, platforms: list[PlatformScan]
     ) -> bytes:
         """Return the SBOM of *image*, stored for its repository and digest or new; add it to *platforms*."""
-        digest, repository = image.manifest.digest, image.reference.name
-        sbom = await self._reports.sbom(repository, digest)
-        if sbom is None:
-            sboms = await self._catalogue(image, submission.principal)
-            await self._reports.put_sboms(repository, digest, sboms)
-            sbom, packages, origin = sboms.native, sboms.packages, "new"
-        else:
-            packages, origin = await asyncio.to_thread(self._tool.count_packages, sbom), "stored"
-        lines.add(f"{image.platform}: {digest}, {packages} packages, {origin} SBOM")
-        platforms.append(PlatformScan(platform=image.platform, digest=digest, packages=packages))
-        return sbom
-
-    async def _catalogue(self, image: PlatformImage, principal: Principal) -> Sboms:
-        async with self._images.layout(image, principal) as layout:
-            return await self._tool.catalogue(layout, image.manifest.digest)
+        digest, made = image.manifest.digest, await self._catalogue.sbom(image, submission.principal)
+        origin = "new" if made.is_new else "stored"
+        lines.add(f"{image.platform}: {digest}, {made.packages} packages, {origin} SBOM")
+        platforms.append(PlatformScan(platform=image.platform, digest=digest, packages=made.packages))
+        return made.sbom
 
     async def match(self, scan: Scan, manifest: Digest, sbom: bytes) -> Match:
         """Match *sbom*, and apply the policy of now to its findings.

@@ -45,6 +45,8 @@ class Settings(RegistrySettings, frozen=True, kw_only=True):
     scan_tool: ToolChoice = ToolChoice.ANCHORE
     """The programs that list packages and match them."""
     scan_concurrency: Annotated[int, Meta(ge=1)] = 1
+    build_sboms: bool = True
+    """List the packages of each built image that no lock file lists."""
     scan_timeout: timedelta = timedelta(minutes=15)
     scan_memory: int = 4 << 30
     scan_pids: int = 1024

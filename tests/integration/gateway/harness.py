@@ -32,6 +32,7 @@ from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
+from gateway.builds.sboms import SbomQueries
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Identity
 from gateway.domain.lease_terms import LeaseTerms
@@ -91,6 +92,7 @@ from tests.unit.gateway.doubles import (
     MemoryTokenLeases,
     MemoryUsersBuilds,
     PublicRegistry,
+    RunningScanners,
     StubSolver,
     UnlimitedPulls,
     mirror_starter,
@@ -261,6 +263,7 @@ class Harness:
                 LogEvents(self.builds, self.feeds, self.logs),
                 Cancellations(self.builds, self),
                 Downloads(self.builds, self.images, access),
+                SbomQueries(self.builds, self.logs, self, RunningScanners()),
                 ScanQueries(self.scans, self),
                 BuildPages(queries, self.builds, self.logs),
                 BuildsOfUser(self.users_builds, self.builds),

@@ -13,7 +13,7 @@ from builder.adapters.attachments import RegistryAttachments, StoredAttestations
 from builder.attest import Attester
 from builder.attest_scans import ScanAttester
 from swell.errors import ManifestInvalid, Unavailable
-from swell.jobs.messages import BuildDone, ScanDone
+from swell.jobs.messages import BuildDone, SbomStored, ScanDone
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of, hex_of
 from swell.oci.document import Document
@@ -220,6 +220,19 @@ async def test_the_sbom_of_a_scan_is_attached_where_the_build_has_none(site: Sit
     assert await site.attached(image) == bundles and image.digest is not None
     assert verify(bundles[SPDX], site.keys, image.digest, SPDX)["packages"] == [{"name": "found"}]
     assert await site.logs.get(attestation_key(done.build_id, Attestation.SBOM)) == bundles[SPDX]
+
+
+async def test_the_sbom_of_an_image_that_is_not_scanned_is_attached(site: Site) -> None:
+    """The scanner has listed the packages after the build."""
+    attester, done, image = await scanned(site, "listed")
+    assert image.digest is not None
+
+    for attempt in (1, 2):
+        await attester.on_sbom_stored(SbomStored(id=done.build_id, manifests=(image.digest,)), attempt)
+    await attester.on_sbom_stored(SbomStored(id="bd-0123456789abcdef_1", manifests=(image.digest,)), 1)
+
+    bundles = await site.attached(image)
+    assert verify(bundles[SPDX], site.keys, image.digest, SPDX)["packages"] == [{"name": "found"}]
 
 
 async def test_the_sbom_of_a_lock_file_is_not_replaced_by_that_of_a_scan(site: Site) -> None:

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from scanner.catalogue import PlatformImage
 from scanner.domain.failure import ScanFailure
-from scanner.scan import PlatformImage
 from scanner.tools.protocol import DatabaseCondition, DatabaseState, Match, Sboms
 from swell.errors import Unavailable
 from swell.jobs.messages import ScanAffected, ScanDone, ScanJob

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from scanner.catalogue import Catalogue
 from scanner.dispatch import Dispatcher
 from scanner.domain.failure import ScanFailure
 from scanner.domain.policy import Policy, Waiver
@@ -62,7 +63,7 @@ class Scanner:
             tool,
             self.scans,
             self.builds,
-            self.images,
+            Catalogue(tool, self.images, self.reports),
             self.reports,
             self.leases,
             self.published,

@@ -174,6 +174,15 @@ class ScanDone(Struct, Message, frozen=True, kw_only=True):
     build_id: str = ""
 
 
+class SbomStored(Struct, Message, frozen=True, kw_only=True):
+    """The scanner has stored SBOMs of a built image; `id` is the build, `manifests` those of its platforms."""
+
+    subject: ClassVar[str] = "events.sbom.stored"
+
+    id: str
+    manifests: tuple[Digest, ...]
+
+
 class ScanAffected(Struct, Message, frozen=True, kw_only=True):
     """A new database has findings for a scanned image that the former one did not have; `id` is unique.
 

@@ -28,6 +28,7 @@ from swell.store.builds import Builds
 from swell.store.records import Build, Signing, SigningState, Submission
 
 DEFAULT_PAGE, MAX_PAGE = 20, 100  # builds
+NOT_SIGNED = "a successful build gets it shortly after its end, if the operator has set a signing key"
 _CONTAINER_ID = re.compile("[0-9a-f]{16}")
 
 
@@ -204,7 +205,8 @@ class BuildQueries:
         """A statement about the image of a build: a sigstore bundle, or the unsigned provenance; raises `NotFound`."""
         await self._build(build_id)
         if (content := await self._logs.attestation(build_id, kind)) is None:
-            raise NotFound(f"the build {build_id} has no {kind}: {_missing(await self._builds.signing(build_id))}")
+            reason = missing_statement(await self._builds.signing(build_id)) or NOT_SIGNED
+            raise NotFound(f"the build {build_id} has no {kind}: {reason}")
         return msgspec.json.decode(content, type=dict[str, Any])
 
     async def _build(self, build_id: str) -> Build:
@@ -282,16 +284,13 @@ def _signature(signing: Signing | None) -> SignatureStatus | None:
     )
 
 
-def _missing(signing: Signing | None) -> str:
-    """Why a statement about an image is missing."""
+def missing_statement(signing: Signing | None) -> str:
+    """Why a statement about an image is missing, if signing it has failed; empty otherwise."""
     if signing and signing.state is SigningState.RETRYING:
         return f"attempt {signing.attempts} to sign its image failed, and another one follows: {signing.reason}"
     if signing and signing.state is SigningState.GIVEN_UP:
         return f"its image was not signed: {signing.reason}"
-    return (
-        "a successful build gets it shortly after its end, if the operator has set a signing key; an SBOM if its "
-        "packages are in a lock file, or after its first scan"
-    )
+    return ""
 
 
 def parse_cursor(cursor: str | None) -> int | None:

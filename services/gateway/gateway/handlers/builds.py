@@ -16,6 +16,7 @@ from gateway.builds.event_encoding import parse_position
 from gateway.builds.log_events import LogEvents
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
+from gateway.builds.sboms import SbomQueries
 from gateway.domain.identity import Scope, reader_of
 from gateway.domain.record_access import Resource
 from gateway.http.bodies import HttpRequest, read
@@ -86,8 +87,13 @@ class BuildsController(Controller):
         return await queries.attestation(build_id, Attestation.PROVENANCE)
 
     @get("/sbom", opt=reads(Resource.ATTESTATION))
-    async def sbom(self, build_id: FromPath[str], queries: NamedDependency[BuildQueries]) -> dict[str, Any]:
-        return await queries.attestation(build_id, Attestation.SBOM)
+    async def sbom(
+        self,
+        build_id: FromPath[str],
+        sbom_queries: NamedDependency[SbomQueries],
+        platform: FromQuery[str | None] = None,
+    ) -> Stream:
+        return Stream(await started(await sbom_queries.sbom(build_id, platform)), media_type="application/json")
 
     @get("/sif", status_code=HTTP_307_TEMPORARY_REDIRECT, opt=reads(Resource.BUILD))
     async def sif(

@@ -3,7 +3,7 @@
 from gateway.adapters.build_logs import BuildLogs
 from gateway.adapters.events import BuildEvents
 from gateway.adapters.log_streams import LogStreams
-from gateway.adapters.scans import StoredReports
+from gateway.adapters.scans import RunningScanners, StoredReports
 from gateway.app import BuildParts
 from gateway.builds.cancel import Cancellations
 from gateway.builds.download import Downloads
@@ -12,15 +12,18 @@ from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
+from gateway.builds.sboms import SbomQueries
 from gateway.connections import Connections
 from gateway.pages.builds import BuildPages
 from gateway.parts.shared import Shared
 from gateway.scans.queries import ScanQueries
 from gateway.scans.status import ScanStatus
+from swell.store.engines import ScannerNames
 
 
 def build_parts(shared: Shared, connections: Connections, log_streams: LogStreams) -> BuildParts:
     logs = BuildLogs(connections.logs, connections.nats.stream)
+    reports = StoredReports(connections.reports)
     queries = BuildQueries(
         shared.grants,
         shared.remote_lookup,
@@ -36,7 +39,8 @@ def build_parts(shared: Shared, connections: Connections, log_streams: LogStream
         LogEvents(shared.builds, log_streams, logs),
         Cancellations(shared.builds, BuildEvents(connections.nats), audit=shared.audit),
         Downloads(shared.builds, shared.images, shared.access),
-        ScanQueries(shared.scans, StoredReports(connections.reports)),
+        SbomQueries(shared.builds, logs, reports, RunningScanners(ScannerNames(connections.redis))),
+        ScanQueries(shared.scans, reports),
         BuildPages(queries, shared.builds, logs),
         BuildsOfUser(shared.users_builds, shared.builds),
     )

@@ -7,7 +7,7 @@ from datetime import timedelta
 from redis.asyncio import Redis
 
 from swell.errors import Unavailable
-from swell.jobs.messages import ScanAffected, ScanDone, ScanJob
+from swell.jobs.messages import SbomStored, ScanAffected, ScanDone, ScanJob
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import Nats
 from swell.store import keys
@@ -22,6 +22,9 @@ class ScanEvents:
         await publish(self._nats.stream, event)
 
     async def affected(self, event: ScanAffected) -> None:
+        await publish(self._nats.stream, event)
+
+    async def sbom_stored(self, event: SbomStored) -> None:
         await publish(self._nats.stream, event)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from scanner.catalogue import PlatformImage
 from scanner.domain.failure import ScanFailure
-from scanner.scan import PlatformImage
 from scanner.tools.protocol import SIF_FILE
 from swell.disk import in_thread
 from swell.errors import (
@@ -43,7 +43,7 @@ _ANY_SIF = "linux/amd64"  # the platform of a SIF file whose request names none:
 
 
 class RegistryImages:
-    """See `scanner.scan.Images`; layouts are in *workspace*, *limit* is the most bytes of the layers of an image."""
+    """See `Images`; layouts are in *workspace*, *limit* is the most bytes of the layers of an image."""
 
     def __init__(self, client: RegistryClient, workspace: Path, limit: int) -> None:
         self._client = client

@@ -7,6 +7,8 @@ import msgspec
 
 from scanner.tools.protocol import Match, Sboms
 from swell.oci.digest import Digest
+from swell.signing.predicates import packages_of
+from swell.store.logs import lock_key
 from swell.store.objects import Objects
 from swell.store.reports import SbomFormat, earlier_sbom_key, findings_key, log_key, report_key, sbom_key
 from swell.store.scans import Finding
@@ -54,3 +56,14 @@ class Reports:
 
     async def put_log(self, scan_id: str, text: str) -> None:
         await self._objects.put(log_key(scan_id), text.encode(), _TEXT)
+
+
+class BuildLocks:
+    """See `scanner.build_sboms.Locks`; *logs* is the bucket of logs."""
+
+    def __init__(self, logs: Objects) -> None:
+        self._logs = logs
+
+    async def lists_packages(self, build_id: str) -> bool:
+        content = await self._logs.get(lock_key(build_id)) or b""
+        return any(packages_of(content.decode(errors="replace")))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.openapi.operations.operation import CURSOR, IMAGE, LIMIT, USER, cancel, get, text
+from gateway.openapi.operations.operation import CURSOR, IMAGE, LIMIT, SCAN_PLATFORM, USER, cancel, get, text
 from swell.api.builds import BuildEnd, BuildPage, BuildRecord, BuildStatus, BuildStep
 
 BUILDS = (
@@ -82,12 +82,18 @@ BUILDS = (
         for name, title, description in (
             ("signature", "signature", "A sigstore bundle, which `cosign verify` accepts with the operator's key."),
             ("provenance", "provenance", "A sigstore bundle with SLSA provenance v1; without a key, the stored facts."),
-            (
-                "sbom",
-                "SBOM",
-                "A sigstore bundle with the packages as SPDX 2.3: of the lock file, or of the first scan.",
-            ),
         )
+    ),
+    get(
+        "/v1alpha1/builds/{buildId}/sbom",
+        "Get the SBOM of a build",
+        "The packages as SPDX 2.3, of the lock file or listed by the scanner: a sigstore bundle, which is also "
+        "attached to the image in its registry; before the signature, or without a signing key, the SPDX document "
+        "itself. A build of several platforms lists them in `platforms`, and `platform` selects one.",
+        "builds",
+        dict[str, Any],
+        query=(SCAN_PLATFORM,),
+        errors=(400, 404, 503),
     ),
     cancel(
         "build",
