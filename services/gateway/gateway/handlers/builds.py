@@ -1,7 +1,7 @@
 """`/v1alpha1/builds`: records, status, logs, downloads and cancellation of builds."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
@@ -92,8 +92,9 @@ class BuildsController(Controller):
         build_id: FromPath[str],
         sbom_queries: NamedDependency[SbomQueries],
         platform: FromQuery[str | None] = None,
-    ) -> Stream:
-        return Stream(await started(await sbom_queries.sbom(build_id, platform)), media_type="application/json")
+    ) -> Response[dict[str, Any]]:
+        document = Stream(await started(await sbom_queries.sbom(build_id, platform)), media_type="application/json")
+        return cast("Response[dict[str, Any]]", document)  # it may be large, so it is not decoded
 
     @get("/sif", status_code=HTTP_307_TEMPORARY_REDIRECT, opt=reads(Resource.BUILD))
     async def sif(
