@@ -37,8 +37,10 @@ def options_of(settings: NatsSettings, ca_file: Path | None) -> dict[str, Any]:
         )
     for login in logins:
         options |= login
-    certificate = settings.certificate_file, settings.certificate_key_file
-    return options | {"tls": trusting(ca_file, client_certificate("SWELL_NATS", *certificate))}
+    certificate = client_certificate("SWELL_NATS", settings.certificate_file, settings.certificate_key_file)
+    if ca_file or certificate:  # otherwise the client makes a context if the server needs one
+        options["tls"] = trusting(ca_file, certificate)
+    return options
 
 
 def _parse(text: str) -> SplitResult:

@@ -34,7 +34,7 @@ class GuardedConnector(aiohttp.TCPConnector):
             socket_factory=self._open_socket,
             limit=CONNECTIONS,
             limit_per_host=CONNECTIONS_OF_HOST,
-            ssl=trusting(reach.ca_file),
+            ssl=trusting(reach.ca_file) if reach.ca_file else True,  # True: a context that aiohttp has already
             resolver=resolver,
         )
         self.reach = reach

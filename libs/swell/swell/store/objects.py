@@ -243,7 +243,7 @@ def client_of(endpoint: str, settings: S3Settings, provider: Provider, ca_file: 
             maxsize=THREADS,
             timeout=urllib3.Timeout(connect=3, read=20),
             retries=urllib3.Retry(total=2, backoff_factor=0.1, status_forcelist=[500, 502, 503, 504]),
-            ssl_context=trusting(ca_file),
+            ssl_context=trusting(ca_file) if url.scheme == "https" else None,
         ),
     )
     if settings.addressing is Addressing.VIRTUAL:

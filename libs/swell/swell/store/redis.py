@@ -105,7 +105,8 @@ async def _pool_of(settings: RedisSettings, tls: dict[str, Any], opened: AsyncEx
 def _tls(settings: RedisSettings, ca_file: Path | None) -> dict[str, Any]:
     """The arguments of a TLS connection; their files are read now, so that a wrong one stops the service by name."""
     certificate = client_certificate("SWELL_REDIS", settings.certificate_file, settings.certificate_key_file)
-    trusting(ca_file, certificate)
+    if ca_file or certificate:
+        trusting(ca_file, certificate)
     options = {"ssl_ca_certs": str(ca_file)} if ca_file else {}
     if certificate:
         options |= {"ssl_certfile": str(certificate.certificate), "ssl_keyfile": str(certificate.key)}
