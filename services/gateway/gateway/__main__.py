@@ -17,7 +17,7 @@ from gateway.connections import open_connections
 from gateway.handlers.pairing import PairingHandler
 from gateway.http.edge import Edge
 from gateway.parts.audit import open_audit
-from gateway.parts.background import dispatch_builds, follow_events, renew_runs
+from gateway.parts.background import dispatch_builds, follow_events, follow_policy, renew_runs
 from gateway.parts.builds import build_parts
 from gateway.parts.identity import open_identity_parts
 from gateway.parts.notices import open_notices
@@ -69,6 +69,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pull_counter.publish_counts())
             tasks.create_task(dispatch_builds(dispatcher, build_ended))
+            tasks.create_task(follow_policy(shared))
             tasks.create_task(renew_runs(shared, connections, platforms))
             watchers = {"most": settings.watchers, "most_of_one": settings.watchers_of_build}
             async with LogStreams(connections.nats, shared.build_waiter, **watchers) as log_streams:

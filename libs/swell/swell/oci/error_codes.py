@@ -6,7 +6,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-co
 
 import msgspec
 
-from swell.errors import AddressForbidden, Denied, NameUnknown, NotFound, SwellError
+from swell.errors import AddressForbidden, Denied, NameUnknown, NotFound, PolicyDenied, SwellError
 
 CODES = frozenset(
     {
@@ -26,7 +26,7 @@ CODES = frozenset(
         "UNSUPPORTED",
     }
 )
-_OTHER_WORDS = {NotFound.code: NameUnknown.code, AddressForbidden.code: Denied.code}
+_OTHER_WORDS = {NotFound.code: NameUnknown.code, AddressForbidden.code: Denied.code, PolicyDenied.code: Denied.code}
 
 
 def error_body(code: str, message: str) -> bytes:

@@ -57,6 +57,8 @@ class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     children: tuple[Child, ...] = ()
     """With several platforms, the images that the pushed index lists."""
     template: str | None = None
+    base_packages: tuple[str, ...] = ()
+    """Conda packages that the request adds to its packages, as specs; they may name channels."""
     client: str = ""
     included: tuple[str, ...] = ()
     sources: tuple[str, ...] | None = None

@@ -129,6 +129,11 @@ class ImageAccess:
         """The rules of the policy for *identity*."""
         return self._policies.current().rules_for(identity)
 
+    @property
+    def policy(self) -> str:
+        """The revision of the policy that requests are checked against."""
+        return self._policies.current().revision
+
     def is_own(self, image: Reference) -> bool:
         """Whether *image* is in a repository of this server."""
         return self._rules.is_own(image)

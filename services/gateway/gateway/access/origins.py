@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from gateway.domain.base_images import images_in_recipe
+from gateway.domain.named_channels import channels_of_record
 from gateway.domain.policy import ClientRules
 from swell.errors import BadRequest
 from swell.naming.image_name import ORAS
@@ -14,6 +15,7 @@ from swell.store.builds import Builds
 from swell.store.records import FROM_CLIENT, Build, Submission
 
 MAX_IMAGES = 100  # of one recipe, and that one image was built from
+MAX_BLOBS = 101  # a context, and the layers of a request
 
 
 class Blob(Struct, frozen=True):
@@ -34,7 +36,7 @@ class Origins:
 
     def __init__(self, builds: Builds, is_own: Callable[[Reference], bool]) -> None:
         self._builds = builds
-        self._is_own = is_own
+        self.is_own = is_own
 
     async def check(self, rules: ClientRules, images: Iterable[Reference]) -> None:
         """Check what those of *images* that are of this server were built from.
@@ -43,22 +45,33 @@ class Origins:
             PolicyDenied: *rules* do not allow it: other clients, such as anonymous ones, may have other rules.
             BadRequest: only a builder can determine it.
         """
-        if rules.base_rules.is_empty:
-            return
-        for image in dict.fromkeys(filter(self._is_own, images)):
-            rules.check_origin(image, await self._bases(image))
+        for image in dict.fromkeys(filter(self.is_own, images)) if rules.limit_builds else ():
+            build = await latest_build(self._builds, image)
+            if build and not build.submission.mirror:
+                await self.check_build(rules, image, build.submission)
 
-    async def _bases(self, image: Reference) -> list[Reference]:
-        """The inputs of *image*, also through others of this server; none without a record."""
-        found, pending = dict[Reference, None](), [image]
-        while pending:
-            build = await latest_build(self._builds, pending.pop())
-            bases = [*map(name_of, inputs_of_record(build.submission))] if build and not build.submission.mirror else []
-            pending += [base for base in bases if base not in found and self._is_own(base)]
-            found |= dict.fromkeys(bases)
-            if len(found) > MAX_IMAGES:
+    async def check_build(self, rules: ClientRules, image: Reference, submission: Submission) -> None:
+        """Check what *image* of the build *submission* was made from; raises as `check`."""
+        if not rules.limit_builds:
+            return
+        submissions, inputs = await self._made_of(image, submission)
+        rules.check_origin(image, inputs)
+        for each in submissions if rules.rules.denied_channels else ():
+            rules.check_channels(image, channels_of_record(each))
+
+    async def _made_of(self, image: Reference, submission: Submission) -> tuple[list[Submission], list[Reference]]:
+        """The builds that *image* was made by, through others of this server, and all their inputs."""
+        submissions, inputs = [submission], dict[Reference, None]()
+        for each in submissions:
+            added = [name for name in map(name_of, inputs_of_record(each)) if name not in inputs]
+            inputs |= dict.fromkeys(added)
+            if len(inputs) > MAX_IMAGES + MAX_BLOBS:
                 raise BadRequest(f"{image} was built from more than {MAX_IMAGES} images")
-        return list(found)
+            for own in filter(self.is_own, added):
+                build = await latest_build(self._builds, own)
+                if build and not build.submission.mirror:
+                    submissions.append(build.submission)
+        return submissions, list(inputs)
 
 
 async def latest_build(builds: Builds, image: Reference) -> Build | None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from gateway.access.image_access import ImageAccess
 from gateway.domain.grant import Grant
-from gateway.domain.identity import Reader
+from gateway.domain.identity import Caller, reader_of
 from gateway.domain.location import Location
 from swell.errors import BuildFailed, NotFound, Unavailable
 from swell.naming.image_name import ORAS
@@ -39,12 +39,13 @@ class Downloads:
         self._access = access
         self._now = now
 
-    async def sif(self, build_id: str, reader: Reader) -> Location:
-        """The location of the SIF file of *build_id*, for a *reader* that may read all that it was built from.
+    async def sif(self, build_id: str, caller: Caller) -> Location:
+        """The location of the SIF file of *build_id*, for a *caller* who may read all that it was built from.
 
         Raises:
             NotFound: the build is unknown, or creates another format.
-            BadRequest, ScopeRequired: *reader* may not read one of them.
+            BadRequest, ScopeRequired: *caller* may not read one of them.
+            PolicyDenied: the rules for *caller* do not allow one of them.
             Unavailable: the build is running.
             BuildFailed: the build failed.
         """
@@ -55,7 +56,10 @@ class Downloads:
             raise Unavailable(f"the build {build_id} is still running", retry_after=10)
         if build.result.digest is None:
             raise BuildFailed(f"the build {build_id} failed: {build.result.message}")
-        (await self._access.check_build(reader, build.submission)).raise_problem()
+        (await self._access.check_build(reader_of(caller), build.submission)).raise_problem()
+        image = parse_reference(build.submission.target_image.removeprefix(ORAS))
+        rules = self._access.rules_for(caller.identity)
+        await self._access.origins.check_build(rules, image, build.submission)
         grant = self._grant(build, build.result.digest)
         (layer,) = (await self._images.manifest(grant, build.result.digest)).layers
         return await self._images.locate(grant, layer.digest)

@@ -22,6 +22,8 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
       most until `expires`.
     - `scan_id` is the scan of the image. If it is required, `scan_levels` are the severities that the client allows.
     - The image is read with the credentials of `principal`.
+    - `policy` is the revision of the policy that allowed the request. If a policy gave its client credentials of the
+      operator, `by_policy` are their registries and paths, and `groups` those of the client.
     - `traceparent` is the trace of the request, if it is sampled: the first pull is linked to it.
     """
 
@@ -43,6 +45,9 @@ class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: str = ""
     first_end: datetime | None = None
     traceparent: str = ""
+    policy: str = ""
+    by_policy: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
     @property
     def is_changed(self) -> bool:

@@ -53,6 +53,7 @@ class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `email` and `groups` are only what the source has verified.
     - Images are read with the credentials of `pulls_as`, and pushed with those of `pushes_as`. `secrets` are the names
       of the operator's secrets that its builds may use.
+    - `by_policy` are the registries and paths that the policy lets it read with the operator's credentials.
     - With `repositories` (`registry` or `registry/path`), requests may name only images below these.
     - `run` is the workspace of a Seqera Platform whose run sends the request, if it does.
     - `notification` is when the user wants e-mail, in the words of Seqera Platform, if the source says it.
@@ -67,6 +68,7 @@ class Identity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     pushes_as: Principal = PUBLIC
     secrets: frozenset[str] = frozenset()
     scopes: frozenset[Scope] = PUBLIC_SCOPES
+    by_policy: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
     key_id: str = ""
     run: str = ""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
+from gateway.domain.channels import denied_by
 from gateway.domain.identity import Identity
 from swell.base_rules import NOTHING, BaseRules
 from swell.errors import PolicyDenied
@@ -65,9 +66,11 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Policy:
     """The rules in *file*; a rule of an organisation replaces that rule of everyone for its members."""
 
-    def __init__(self, file: PolicyFile, own: Iterable[str] = ()) -> None:
+    def __init__(self, file: PolicyFile, own: Iterable[str] = (), revision: str = "") -> None:
+        """*revision* names the content of the file; it is empty without a file."""
         self._file = file
         self._own = tuple(own)
+        self.revision = revision
 
     def with_credentials(self, identity: Identity) -> Identity:
         """Return *identity* with the operator's credentials that the policy lets it use in addition."""
@@ -80,7 +83,22 @@ class Policy:
             identity,
             pulls_as=limited_to(pulls, identity.pulls_as),
             pushes_as=limited_to(pushes, identity.pushes_as),
+            by_policy=tuple(sorted(pulls)),
         )
+
+    def check_credentials(self, identity: Identity, repositories: Iterable[str]) -> None:
+        """Check that *identity* may still read *repositories* with the operator's credentials, as a policy has allowed.
+
+        Raises:
+            PolicyDenied: it may not.
+        """
+        allowed = self.with_credentials(identity).by_policy
+        for name in repositories:
+            if not any(f"{name}/".startswith(f"{scope}/") for scope in allowed):
+                raise PolicyDenied(
+                    f"the policy of this server no longer lets you read {name} with its credentials; the operator can "
+                    "change it"
+                )
 
     def rules_for(self, identity: Identity) -> "ClientRules":
         own = self._file.organisation.get(identity.organisation) if identity.organisation else None
@@ -108,6 +126,11 @@ class ClientRules:
         allowed = () if rules.base_registries is None else rules.base_registries or NOTHING
         return BaseRules(allowed=allowed, digest_only=bool(rules.digest_only), own=self._own)
 
+    @property
+    def limit_builds(self) -> bool:
+        """Whether an image may be refused because of what it was built from."""
+        return bool(self.rules.denied_channels) or not self.base_rules.is_empty
+
     def check_images(self, images: Iterable[Reference]) -> None:
         """Check images that are read.
 
@@ -131,6 +154,18 @@ class ClientRules:
         if not all(map(self.base_rules.allows, bases)):
             rule = "digest_only" if all(map(self.base_rules.allows_place, bases)) else "base_registries"
             raise self._denied(rule, f"does not allow {image}, which was built from other images")
+
+    def check_channels(self, image: Reference, channels: Iterable[str] | None) -> None:
+        """Check the Conda *channels* that *image* was built with, which are None if they are not known.
+
+        Raises:
+            PolicyDenied: one of them is denied; it is not named, because the client may not know it.
+        """
+        denied = self.rules.denied_channels or ()
+        if channels is None:
+            raise self.deny_unknown_channels(f"those of {image} are not known")
+        for entry in filter(None, (denied_by(channel, denied) for channel in channels)):
+            raise self._denied("denied_channels", f"denies {entry}, and {image} was built with such a channel")
 
     def check_targets(self, targets: Iterable[Reference]) -> None:
         """Check repositories that are pushed to.

@@ -17,7 +17,7 @@ from gateway.builds.log_events import LogEvents
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
 from gateway.builds.sboms import SbomQueries
-from gateway.domain.identity import Scope, reader_of
+from gateway.domain.identity import Scope
 from gateway.domain.record_access import Resource
 from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
@@ -107,7 +107,7 @@ class BuildsController(Controller):
         """Redirect to the bytes of the SIF file, where ranges and conditions are handled."""
         caller = await callers.identify(request.scope)
         caller.identity.require(Scope.PULL)
-        return Redirect((await downloads.sif(build_id, reader_of(caller))).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
+        return Redirect((await downloads.sif(build_id, caller)).url, status_code=HTTP_307_TEMPORARY_REDIRECT)
 
     @get("/logs", opt=reads(Resource.BUILD_LOG))
     async def logs(

@@ -72,8 +72,10 @@ class RecentPulls:
         count: Callable[[Grant, Document], None],
         address: ClientAddress,
         vault: Vault | None = None,
+        allows: Callable[[Grant], bool] = lambda _: True,
     ) -> None:
-        """Without a *vault*, nothing is stored for any user."""
+        """Without a *vault*, nothing is stored for any user. *allows* is whether the policy of now allows a grant."""
+        self._allows = allows
         self._vault = vault
         self._grants = grants
         self._limits = limits
@@ -99,6 +101,10 @@ class RecentPulls:
         _LOOKUPS.hit()
         return answer.response
 
+    def clear(self) -> None:
+        """Forget all answers: the policy has changed."""
+        self._answers.clear()
+
     def add_manifest(self, raw_path: bytes, grant: Grant, response: RegistryResponse, document: Document) -> None:
         """Keep the *response* with *document* for the next request, if it is small."""
         if len(response[2]) <= MAX_BODY:
@@ -113,7 +119,7 @@ class RecentPulls:
     ) -> None:
         """Keep an answer, unless each pull of *grant* has to check what this process cannot without waiting."""
         _LOOKUPS.miss()
-        if grant.scan_mode is ScanMode.REQUIRED:
+        if grant.scan_mode is ScanMode.REQUIRED or not self._allows(grant):
             return
         checked = self._vault.checked(grant.principal, parse_reference(grant.image)) if self._vault else ()
         if checked is None:

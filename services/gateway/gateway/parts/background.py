@@ -17,6 +17,7 @@ from swell.jobs.messages import BuildDone, ScanDone, TokenRevoked
 from swell.log import log
 
 REAP_INTERVAL = timedelta(seconds=5)
+POLICY_INTERVAL = timedelta(seconds=1)
 
 
 async def follow_events(connections: Connections, shared: Shared, build_ended: asyncio.Event) -> None:
@@ -40,6 +41,11 @@ async def dispatch_builds(dispatcher: Dispatcher, build_ended: asyncio.Event) ->
             log.warning("waiting builds not dispatched", error=str(error))
         await wait_at_most(REAP_INTERVAL.total_seconds(), build_ended)
         build_ended.clear()
+
+
+async def follow_policy(shared: Shared) -> None:
+    """Read the policy again when its file changes, until cancelled: pulls use it without a look at the file."""
+    await every(POLICY_INTERVAL, shared.policies.refresh, event="policy not read again")
 
 
 async def renew_runs(shared: Shared, connections: Connections, platforms: PlatformParts) -> None:

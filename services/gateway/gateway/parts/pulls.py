@@ -1,5 +1,6 @@
 """The parts that serve `/v2`."""
 
+from gateway.access.policy_gate import PolicyGate
 from gateway.access.vault import VaultUse
 from gateway.adapters.data_port import RemoteDataPort
 from gateway.adapters.pull_counter import PullCounter
@@ -14,6 +15,7 @@ from gateway.settings import BlobDelivery, Settings
 def registry_handler(
     settings: Settings, shared: Shared, pull_counter: PullCounter, vault: VaultUse | None
 ) -> RegistryHandler:
+    gate = PolicyGate(shared.policies, shared.access.origins, shared.builds)
     pulls = Pulls(
         shared.grants,
         shared.build_waiter,
@@ -24,8 +26,10 @@ def registry_handler(
         anonymous_access=settings.anonymous_access,
         scan_gate=shared.scan_gate,
         vault=vault,
+        policy_gate=gate,
     )
     is_relayed = settings.blob_delivery is BlobDelivery.RELAY
     relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None
-    recent = RecentPulls(shared.grants, shared.limits, pull_counter.count, shared.client_address, vault)
+    recent = RecentPulls(shared.grants, shared.limits, pull_counter.count, shared.client_address, vault, gate.allows)
+    shared.policies.on_change(recent.clear)
     return RegistryHandler(pulls, pull_counter.count, shared.client_address, relay, recent)

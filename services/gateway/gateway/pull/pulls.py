@@ -69,12 +69,21 @@ class Vault(Protocol):
         """Raise `Denied` if a stored credential for *image* was deleted since *principal* got its rights."""
 
 
+class PolicyGate(Protocol):
+    def allows(self, grant: Grant) -> bool:
+        """Whether *grant* is known to be allowed, without waiting."""
+
+    async def check(self, grant: Grant) -> None:
+        """Raise `PolicyDenied` if the policy has changed since the request, and does not allow *grant*."""
+
+
 class Pulls:
     """Serves the image of a token. A token gives access to one image, under one name.
 
     Unknown tokens count as guesses of the client's address, which gets `TooManyRequests` after too many. Without
     *anonymous_access* the tokens of anonymous requests are refused, also the ones issued before. With a *scan_gate*,
-    required scans are enforced. With a *vault*, images are not served that were requested with a deleted credential.
+    required scans are enforced. With a *vault*, images are not served that were requested with a deleted credential;
+    with a *policy_gate*, none that a newer policy does not allow.
     """
 
     def __init__(
@@ -89,8 +98,10 @@ class Pulls:
         anonymous_access: bool = True,
         scan_gate: ScanGate | None = None,
         vault: Vault | None = None,
+        policy_gate: PolicyGate | None = None,
     ) -> None:
         self._vault = vault
+        self._policy_gate = policy_gate
         self._scan_gate = scan_gate
         self._guess_limiter = guess_limiter or GuessLimiter()
         self._anonymous_access = anonymous_access
@@ -150,6 +161,7 @@ class Pulls:
             NameUnknown: the token is unknown, or gives no access to an image of this name here.
             BuildFailed: the build failed.
             Denied: the stored credential with which the image was requested is deleted.
+            PolicyDenied: a policy that is newer than the token does not allow it.
             ScanDenied: a required scan does not allow the image, and scans are enforced at the pull.
             Unavailable: the build or the scan takes longer than a pull may wait.
             TooManyRequests: too many unknown tokens were tried from *address*.
@@ -167,6 +179,8 @@ class Pulls:
             get = partial(self._grants.get, token)  # again: it may have been revoked while the build ran
             if await (retry_until_available(get, SHORT_OUTAGE) if has_waited else get()) is None:
                 raise NameUnknown
+        if self._policy_gate and not self._policy_gate.allows(grant):
+            await self._policy_gate.check(grant)
         if self._vault:
             await self._vault.check(grant.principal, parse_reference(grant.image))
         if self._scan_gate:

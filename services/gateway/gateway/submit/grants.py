@@ -23,10 +23,12 @@ def grant_of(
     created: datetime,
     token_ttl: timedelta,
     terms: LeaseTerms,
+    policy: str = "",
 ) -> Grant:
     """Return the grant of *request* with a new token.
 
-    It is valid for *token_ttl* from *created*, or while the run of the caller lives, by the *terms* of leases.
+    It is valid for *token_ttl* from *created*, or while the run of the caller lives, by the *terms* of leases. *policy*
+    is the revision of the policy that allows the request.
     """
     run = "" if request.is_durable or request.dry_run else caller.identity.run
     is_own = result.is_build and not request.mirror  # this server has pushed the image
@@ -44,6 +46,9 @@ def grant_of(
         user=caller.identity.user,
         organisation=caller.identity.organisation,
         principal=limited_to([result.image.name], caller.principal) if is_own else caller.principal,
+        policy=policy,
+        by_policy=caller.identity.by_policy,
+        groups=caller.identity.groups if caller.identity.by_policy else (),
         run=run,
         first_end=created + terms.step if run else None,
     )

@@ -1,17 +1,14 @@
 """Check a container request against the policy: what it reads, where it pushes, and its Conda channels."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from gateway.access.image_access import ImageAccess
 from gateway.domain.channels import denied_by
 from gateway.domain.identity import Identity
+from gateway.domain.named_channels import channels_in
 from gateway.domain.policy import ClientRules
 from gateway.submit.request import BuildRequest
-from swell.conda.match_specs import parse_spec
 from swell.oci.reference import Reference, parse_reference
-from swell.recipes.conda import Environment
-from swell.recipes.environment_file import read_yaml
 
 
 async def check_request(request: BuildRequest, identity: Identity, rules: ClientRules, access: ImageAccess) -> None:
@@ -53,42 +50,7 @@ def _check_channels(request: BuildRequest, rules: ClientRules, denied: Iterable[
 
 def _channels(request: BuildRequest) -> Iterator[str]:
     """The channels that the packages of *request* name, and the URLs of packages."""
-    yield from _of_specs(request.base_packages)
-    if request.direct:
-        yield from request.direct.channels
-        yield from _of_specs(request.direct.specs)
-        yield from _urls(request.direct.lock)
-    if request.environment is None:
-        return
-    if Environment(text=request.environment).is_explicit:
-        yield from _urls(request.environment)
-        return
-    fields = read_yaml(request.environment)
-    yield from _texts(fields.get("channels"))
-    yield from _of_specs(_texts(fields.get("dependencies")))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """The texts in *value*, a part of an environment file, without those for pip.
-
-    micromamba also reads packages below a selector, as in `- sel(linux): NAME`.
-    """
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from _texts([each for name, each in value.items() if name != "pip"])
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
-
-
-def _of_specs(specs: Iterable[str]) -> Iterator[str]:
-    for text in specs:
-        spec = parse_spec(text)
-        yield from filter(None, (spec.url, spec.channel))
-
-
-def _urls(lock: str) -> Iterator[str]:
-    for line in lock.splitlines():
-        if "://" in line:
-            yield line.split()[0]
+    if direct := request.direct:
+        yield from direct.channels
+        yield from channels_in(base_packages=direct.specs, lock=direct.lock)
+    yield from channels_in(request.environment, request.base_packages)

@@ -43,6 +43,7 @@ def submission_of(
         organisation=caller.identity.organisation,
         sif=request.sif,
         template=request.template,
+        base_packages=request.base_packages,
         client=queue_of(caller),
         tenant=tenant_of(caller),
         base_rules=caller.base_rules,

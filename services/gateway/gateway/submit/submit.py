@@ -89,6 +89,7 @@ class ContainerRequests:
             ScopeRequired: *caller* may not push to the repository, or not read an image of this server.
             TooManyRequests: the request needs a build, and *caller* has reached the limit.
         """
+        policy = self._access.policy  # before it is checked: a newer one is checked at the pull
         request = with_cache(await self._validate(container_request, legacy=legacy), caller, self._config.repositories)
         request = await with_secrets(request, caller.identity, self._secrets)
         caller = await authorize(request, caller, self._access)
@@ -97,7 +98,9 @@ class ContainerRequests:
         prepared, warnings = await prepare(self._preparer, request, caller.principal)
         parts = [await self._preparer.prepare(part, caller.principal) for part in request.parts]
         result = await self._start(prepared, parts, caller)
-        grant = grant_of(prepared, result, caller, self._now(), self._config.token_ttl, self._config.lease_terms)
+        grant = grant_of(
+            prepared, result, caller, self._now(), self._config.token_ttl, self._config.lease_terms, policy
+        )
         try:
             await self._add_interest(result, grant, caller)
             scan = await self._scans.find_or_create(plan, prepared, result, caller)

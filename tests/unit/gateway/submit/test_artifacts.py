@@ -14,7 +14,7 @@ from gateway.access.image_access import ImageAccess
 from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
 from gateway.builds.queries import BuildQueries
-from gateway.domain.identity import Reader
+from gateway.domain.identity import ANONYMOUS, Caller, queue_of
 from gateway.submit.dispatch import Dispatcher
 from gateway.submit.submit import ContainerRequests
 from swell.api.containers import BuildOptions, ContainerConfig, ContainerLayer, ContainerRequest, NameStrategy
@@ -24,7 +24,7 @@ from swell.jobs.messages import BuildJob
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
-from swell.registry.principal import OPERATOR, PUBLIC
+from swell.registry.principal import OPERATOR
 from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import FROM_CLIENT, Submission
@@ -153,7 +153,7 @@ def downloads(builds: MemoryBuilds, access: ImageAccess) -> Downloads:
     return Downloads(builds, images, access, now=lambda: NOON)
 
 
-STRANGER = Reader(PUBLIC)
+STRANGER = Caller(ANONYMOUS, "198.51.100.9")
 
 
 async def submitted(builds: MemoryBuilds, *, sif: bool = True, **fields: Any) -> str:
@@ -175,15 +175,15 @@ async def test_a_file_with_more_than_public_inputs_is_not_for_everyone_with_its_
     builds: MemoryBuilds, downloads: Downloads, fields: dict[str, Any]
 ) -> None:
     """The rule is that of images: the id follows from digests of the inputs, which are no secret."""
-    build_id = await submitted(builds, client="someone", **fields)
+    build_id = await submitted(builds, client=queue_of(CALLER), **fields)
     await builds.finish(build_id, replace(ended(succeeded=True), digest=digest_of(b"manifest")))
 
     with pytest.raises(ScopeRequired):
         await downloads.sif(build_id, STRANGER)
 
-    assert (await downloads.sif(build_id, Reader(OPERATOR))).url
+    assert (await downloads.sif(build_id, Caller(ANONYMOUS, "", OPERATOR))).url
     if "sources" in fields:
-        assert (await downloads.sif(build_id, Reader(PUBLIC, frozenset({"someone"})))).url
+        assert (await downloads.sif(build_id, CALLER)).url
 
 
 async def test_the_file_of_a_build_can_be_downloaded(builds: MemoryBuilds, downloads: Downloads) -> None:

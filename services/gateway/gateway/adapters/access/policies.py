@@ -1,6 +1,6 @@
 """The policy file: TOML, read again when it changes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,8 @@ from swell.settings import SettingsInvalid
 class PolicyFiles:
     """The policy in the file at *path*; *own* are the repositories of this server. Without a file, all is allowed.
 
+    `known` is the policy as it was last read.
+
     Raises:
         SettingsInvalid: the file cannot be read.
     """
@@ -27,7 +29,8 @@ class PolicyFiles:
         self._audit = audit
         self._own = tuple(parse_scope(name) for name in own if name)
         self._version = version_of(path)
-        self._policy = self._read(path) if path else Policy(PolicyFile(), self._own)
+        self.known = self._read(path) if path else Policy(PolicyFile(), self._own)
+        self._listeners: list[Callable[[], None]] = []
 
     def current(self) -> Policy:
         """The policy; an invalid file is logged, and the previous policy stays."""
@@ -35,19 +38,31 @@ class PolicyFiles:
         if self._path and version != self._version:
             self._version = version
             try:
-                self._policy = self._read(self._path)
-                log.info("policy read again")
+                self.known = self._read(self._path)
+                log.info("policy read again", revision=self.known.revision)
             except SettingsInvalid as error:
                 log.error("policy not read again", error=str(error))
-        return self._policy
+            else:
+                for listener in self._listeners:
+                    listener()
+        return self.known
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call *listener* when another policy was read."""
+        self._listeners.append(listener)
+
+    async def refresh(self) -> None:
+        """Read the file again if it has changed."""
+        self.current()
 
     def _read(self, path: Path) -> Policy:
         try:
             content = path.read_bytes()
         except OSError as error:
             raise SettingsInvalid(f"the policy in {path} cannot be read: {error}") from error
-        policy = Policy(_parse(path, content), self._own)
-        self._audit.record(Action.POLICY_READ, subject=fingerprint(content))
+        revision = fingerprint(content)
+        policy = Policy(_parse(path, content), self._own, revision)
+        self._audit.record(Action.POLICY_READ, subject=revision)
         return policy
 
 
