@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from swell.backup import run, state
 from swell.backup.objects import LAYERS, LOGS, REPORTS
+from swell.backup.rights import KEYS, TOKENS
 from swell.backup.settings import Settings
 from swell.errors import BadRequest
 from swell.jobs.publish import publish
@@ -18,6 +19,7 @@ from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats
 from swell.store import keys, objects
 from swell.store.objects import S3Objects
+from swell.store.redis import text
 from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 from tests.integration.jobs.test_consume import Worker, job, working
@@ -124,7 +126,7 @@ async def test_expired_records_are_not_restored(redis: Redis, settings: Settings
     await redis.flushall()
     while time.time() * 1000 < (tmp_path / "backup" / "backup.json").stat().st_mtime * 1000 + 1600:
         await redis.ping()
-    await run.restore(settings, tmp_path / "backup", (run.STATE,))
+    await run.restore(settings, tmp_path / "backup", (run.STATE,), kept=(TOKENS,))
 
     assert await redis.keys("swell:*") == [keys.grant("new").encode()]
 
@@ -138,3 +140,61 @@ async def test_with_overwrite_other_records_stay(redis: Redis, settings: Setting
     await run.restore(settings, tmp_path / "backup", (run.STATE,), overwrite=True)
 
     assert [await redis.get(name) for name in ("swell:a", "swell:b")] == [b"old", b"later"]
+
+
+RIGHTS = {
+    TOKENS: (
+        keys.grant("t"),
+        keys.leases("t"),
+        keys.LEASED_RUNS,
+        keys.image("t"),
+        keys.session("s"),
+        keys.sessions_of("ada"),
+        keys.sign_in("i"),
+    ),
+    KEYS: (
+        keys.api_key("k"),
+        keys.API_KEYS,
+        keys.api_keys_of("ada"),
+        keys.account("ada"),
+        keys.ACCOUNTS,
+        keys.vault("user:ada"),
+        keys.encrypted("vault:user:ada:quay.io"),
+        keys.build_secret("n"),
+        keys.webhooks("user:ada"),
+        keys.encrypted("webhook:user:ada:ci"),
+    ),
+}
+RECORDS = (keys.request("t"), keys.build("bd-1_1", keys.SUBMISSION), keys.encrypted("pairing:x"), keys.AUDIT_HEAD)
+
+
+@pytest.mark.parametrize("kept", [(), (TOKENS,), (KEYS,), (TOKENS, KEYS)])
+async def test_rights_that_may_have_been_revoked_since_are_not_restored(
+    redis: Redis, settings: Settings, tmp_path: Path, kept: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tokens, sessions, keys, accounts and credentials, unless that is asked for; proofs of registries never."""
+    for name in (*RIGHTS[TOKENS], *RIGHTS[KEYS], *RECORDS, keys.access("proof")):
+        await redis.set(name, "x")
+    await run.create(settings, tmp_path / "backup", (run.STATE,))
+    await redis.flushall()
+    await run.restore(settings, tmp_path / "backup", (run.STATE,), kept=kept)
+
+    expected = {*RECORDS, *(name for kind in kept for name in RIGHTS[kind])}
+    assert {text(name) for name in await redis.keys("swell:*")} == expected
+    output = capsys.readouterr().out
+    assert ("1 tokens, 1 sessions of browsers" in output) is (TOKENS not in kept)
+    assert ("1 API keys, 1 accounts, 1 stored credentials, 1 webhooks" in output) is (KEYS not in kept)
+
+
+async def test_a_right_that_was_revoked_since_stays_revoked_with_overwrite(
+    redis: Redis, settings: Settings, tmp_path: Path
+) -> None:
+    """A restore into a server in use changes no right: neither those that were revoked, nor those that exist."""
+    await redis.set(keys.api_key("revoked"), "old")
+    await redis.set(keys.api_key("limited"), "old")
+    await run.create(settings, tmp_path / "backup", (run.STATE,))
+    await redis.delete(keys.api_key("revoked"))
+    await redis.set(keys.api_key("limited"), "new")
+    await run.restore(settings, tmp_path / "backup", (run.STATE,), overwrite=True)
+
+    assert [await redis.get(keys.api_key(name)) for name in ("revoked", "limited")] == [None, b"new"]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from swell.backup.rights import KEYS, TOKENS
 from swell.backup.run import PARTS, create, restore, verify
 from swell.backup.settings import Settings
 from swell.errors import SwellError
@@ -30,13 +31,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     restoring.add_argument(
         "--overwrite", action="store_true", help="restore into backends that are not empty; their other records stay"
     )
+    for kind, what in (
+        (TOKENS, "tokens and sessions of browsers"),
+        (KEYS, "issued API keys, accounts, stored credentials and webhooks"),
+    ):
+        restoring.add_argument(
+            f"--keep-{kind}",
+            action="append_const",
+            dest="kept",
+            const=kind,
+            help=f"restore {what}, also those that were revoked after the backup",
+        )
     parsed = parser.parse_args(arguments)
     match parsed.action:
         case "create":
             run("backup", Settings, partial(create, path=parsed.folder, parts=parsed.parts))
         case "restore":
             more = {"path": parsed.folder, "parts": parsed.parts, "overwrite": parsed.overwrite}
-            run("backup", Settings, partial(restore, **more))
+            run("backup", Settings, partial(restore, **more, kept=tuple(parsed.kept or ())))
         case _:
             try:
                 verify(parsed.folder)

@@ -16,6 +16,7 @@ from swell.backup import images, objects, state, streams
 from swell.backup.folder import FORMAT, BackupFolder, BackupInvalid, Contents, RecordWriter
 from swell.backup.images import ImageRecord
 from swell.backup.objects import LAYERS, LOGS, REPORTS, ObjectRecord
+from swell.backup.rights import Withheld
 from swell.backup.settings import Settings
 from swell.backup.state import StateRecord
 from swell.backup.streams import StreamRecord
@@ -109,8 +110,17 @@ def verify(path: Path) -> Contents:
     return contents
 
 
-async def restore(settings: Settings, path: Path, parts: Sequence[str] = PARTS, *, overwrite: bool = False) -> None:
+async def restore(
+    settings: Settings,
+    path: Path,
+    parts: Sequence[str] = PARTS,
+    *,
+    overwrite: bool = False,
+    kept: Sequence[str] = (),
+) -> None:
     """Write *parts* of the backup in *path* into the backends: first what others refer to, at last the records.
+
+    Rights, which may have been revoked since, are left out, except those in *kept*: `TOKENS`, `KEYS`.
 
     Raises:
         BackupInvalid: the backup is damaged, or of a newer version; nothing was changed.
@@ -122,13 +132,16 @@ async def restore(settings: Settings, path: Path, parts: Sequence[str] = PARTS, 
         raise BackupInvalid(f"the backup was made by Swell {contents.swell}, which is newer than this version")
     if absent := [part for part in parts if part not in contents.parts]:
         raise BackupInvalid(f"the backup has no {absent[0]}; select others with --parts")
+    withheld = Withheld(kept)
     async with open_backends(settings) as backends:
         if not overwrite and (busy := [each for part in parts for each in await _not_empty(part, backends, folder)]):
             raise BadRequest(f"{', '.join(busy)} would be overwritten; use --overwrite, or empty backends")
         for part in (each for each in reversed(PARTS) if each in parts):
-            await _load(part, backends, folder)
+            await _load(part, backends, folder, withheld)
             _say(f"{contents.counts[part]} {_NAMES[part]}")
     _say("the backup is restored")
+    if counts := ", ".join(f"{count} {kind}" for kind, count in withheld.counts.items() if count):
+        _say(f"not restored, because they may have been revoked since {contents.created:%Y-%m-%d %H:%M} UTC: {counts}")
 
 
 async def _not_empty(part: str, backends: Backends, folder: BackupFolder) -> list[str]:
@@ -145,9 +158,9 @@ async def _not_empty(part: str, backends: Backends, folder: BackupFolder) -> lis
     return []
 
 
-async def _load(part: str, backends: Backends, folder: BackupFolder) -> None:
+async def _load(part: str, backends: Backends, folder: BackupFolder, withheld: Withheld) -> None:
     if part == STATE:
-        await state.load(backends.redis, folder.records(STATE, StateRecord))
+        await state.load(backends.redis, withheld.without(folder.records(STATE, StateRecord)))
     elif part == STREAMS:
         for stream in folder.records(STREAMS, StreamRecord):
             await streams.load(backends.nats, folder, stream)
