@@ -151,6 +151,11 @@ async def test_images_are_removed_after_they_were_unused_for_the_age(settings: S
     redis = backends.redis
     await redis.set(keys.latest_build(used), "bd-1_1")
     await redis.set(keys.grant("token"), msgspec.json.encode({"image": granted}))
+    scanned = f"{base}:scanned"  # a token with a required scan has the digest that was scanned
+    await push(backends, scanned, "scanned")
+    document = await fetch_document(backends.registry, parse_reference(scanned))
+    assert document
+    await redis.set(keys.grant("other"), msgspec.json.encode({"image": f"{base}@{document.digest}"}))
 
     assert (await found(settings, IMAGES, days=0)).counts == {"image marked": 2}
     assert not await redis.exists(keys.garbage(IMAGES))
@@ -166,6 +171,7 @@ async def test_images_are_removed_after_they_were_unused_for_the_age(settings: S
         return await fetch_document(backends.registry, parse_reference(name)) is not None
 
     assert [await exists(name) for name in (used, twin, granted, unused, below)] == [True, True, True, False, True]
+    assert await exists(scanned)
 
 
 async def test_a_short_age_is_refused(settings: Settings) -> None:

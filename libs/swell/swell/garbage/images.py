@@ -55,7 +55,11 @@ async def collect(
     for place in await _repositories(client, base):
         tags = await _tags(client, place)
         digests = await _digests(client, place, [tag for tag in tags if not tag.startswith(_REFERRERS)])
-        kept = {digest for digest, names in digests.items() if any(used.has_image(_name(place, tag)) for tag in names)}
+        kept = {
+            digest
+            for digest, names in digests.items()
+            if any(map(used.has_image, (f"{place.name}@{digest}", *(_name(place, tag) for tag in names))))
+        }
         for digest, names in digests.items():
             label = f"{place.name}@{digest}"
             if digest in kept:

@@ -47,13 +47,18 @@ class References:
                 return
 
     def _add_image(self, name: str) -> None:
-        self._database.execute("INSERT OR IGNORE INTO images VALUES (?)", (name.removeprefix("oras://"),))
+        """Add the image by its tag, and by its digest if *name* has one: a scanned image is granted by its digest."""
+        tagged, _, digest = name.removeprefix("oras://").partition("@")
+        repository, colon, tag = tagged.rpartition(":")
+        names = [tagged] + ([f"{repository if colon and '/' not in tag else tagged}@{digest}"] if digest else [])
+        self._database.executemany("INSERT OR IGNORE INTO images VALUES (?)", [(each,) for each in names])
 
     def has_digest(self, hexadecimal: str) -> bool:
         query = "SELECT 1 FROM digests WHERE digest = ?"
         return self._database.execute(query, (bytes.fromhex(hexadecimal),)).fetchone() is not None
 
     def has_image(self, name: str) -> bool:
+        """Whether a build or a token has the image *name*: a repository with a tag, or with `@` and a digest."""
         return self._database.execute("SELECT 1 FROM images WHERE name = ?", (name,)).fetchone() is not None
 
 

@@ -139,8 +139,10 @@ def record_of(table: str, values: dict[str, bytes | None]) -> Build | Scan | Con
     name, data = next((values[each] for each in _ID_COLUMNS if values.get(each)), None), values.get("data")
     if not name or not data:
         raise RecordInvalid("the row has no id or no data")
-    stored = _instant(values.get("created_at"))
-    return TABLES[table](name.decode("utf-8", "replace"), data, stored)
+    try:
+        return TABLES[table](name.decode("utf-8", "replace"), data, _instant(values.get("created_at")))
+    except (OverflowError, RecursionError) as error:
+        raise RecordInvalid("a time is out of range, or the data is nested too deeply") from error
 
 
 def _instant(value: bytes | None) -> datetime:
