@@ -74,6 +74,16 @@ async def test_another_key_image_type_or_payload_is_refused() -> None:
             verify(content, trusted, digest, kind)
 
 
+async def test_a_statement_is_read_after_its_signature() -> None:
+    """Anyone can attach a bundle to an image in a registry; a payload of some megabytes could become gigabytes."""
+    signer, keys = new_key()
+    stranger, _ = new_key()
+    with pytest.raises(ManifestInvalid, match="trusted key"):
+        verify(await sign(b"[" * 100_000, stranger), keys, IMAGE.digest, PROVENANCE)
+    with pytest.raises(ManifestInvalid, match="statement"):
+        verify(await sign(b"[" * 100_000, signer), keys, IMAGE.digest, PROVENANCE)
+
+
 async def test_former_keys_stay_trusted() -> None:
     """After a rotation, old images are verified with the old key, new ones with the new key."""
     old, new = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

@@ -59,12 +59,15 @@ def verify(bundle: bytes, keys: TrustedKeys, digest: Digest, predicate_type: str
         envelope = msgspec.json.decode(bundle, type=_Bundle).dsse_envelope
         payload = base64.b64decode(envelope.payload, validate=True)
         signatures = [base64.b64decode(each.sig, validate=True) for each in envelope.signatures]
-        statement = msgspec.json.decode(payload, type=dict[str, Any])
     except (msgspec.MsgspecError, binascii.Error, RecursionError) as error:
         raise ManifestInvalid(f"the bundle cannot be read: {error}") from error
     encoded = pre_authentication_encoding(envelope.payload_type, payload)
     if len(signatures) != 1 or keys.signer_of(encoded, signatures[0]) is None:
         raise ManifestInvalid("the bundle is not signed by a trusted key")
+    try:
+        statement = msgspec.json.decode(payload, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ManifestInvalid(f"the statement of the bundle cannot be read: {error}") from error
     algorithm = digest.partition(":")[0]
     match statement:
         case {

@@ -15,7 +15,8 @@ from builder.conda.model.channels import address_of, subdir_of
 from builder.conda.repodata import Repodata
 from builder.conda.sources import Sources
 from builder.domain.search import FoundPackage, matching
-from swell.errors import NotFound, SwellError, Unavailable
+from swell.errors import NotFound, SwellError, Unavailable, UpstreamFailed
+from swell.json_size import has_more_values
 from swell.log import log
 from swell.oci.platform import Platform
 
@@ -26,6 +27,7 @@ AT_ONCE = 2
 MOST_WAITING = 32
 
 _SUMMARIES_AGE = 3600.0  # seconds
+_MAX_VALUES = 4_000_000
 _MAX_BYTES = 64 << 20  # of a channel's descriptions
 
 
@@ -119,5 +121,7 @@ class Catalogue:
 
 
 def _parse(content: bytes) -> dict[str, str]:
+    if has_more_values(content, _MAX_VALUES):
+        raise UpstreamFailed(f"the descriptions have more than {_MAX_VALUES} values")
     data = msgspec.json.decode(content, type=_ChannelData)
     return {name: each.summary[:LONGEST_SUMMARY] for name, each in data.packages.items() if each.summary}

@@ -69,7 +69,15 @@ async def test_descriptions_are_those_of_the_channel(catalogue: Catalogue, chann
 
 
 @pytest.mark.parametrize(
-    "content", [b"[]", b"{", b'{"packages": 5}', b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
+    "content",
+    [
+        b"[]",
+        b"{",
+        b'{"packages": 5}',
+        b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"packages": {"python-sam": {"summary": "x"}}, "x": [' + b"1," * 4_000_000 + b"1]}",
+    ],
+    ids=range(5),
 )
 async def test_broken_descriptions_are_left_out(catalogue: Catalogue, channel: Channel, content: bytes) -> None:
     """The names and versions are what a user needs."""

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from builder.buildkit.network.target_registry import TargetRegistry
 from swell.errors import ManifestInvalid
+from swell.oci.document import Document
 from swell.oci.reference import Reference
 from swell.oci.unambiguous import check_unambiguous
 
@@ -92,7 +93,7 @@ class _Blobs(Struct):
 def _blobs_of(manifest: bytes) -> list[str]:
     try:
         blobs = msgspec.json.decode(manifest, type=_Blobs)
-        check_unambiguous(manifest, msgspec.json.decode(manifest))  # else the registry has checked other blobs
+        check_unambiguous(manifest, Document("", manifest).fields)  # else the registry has checked other blobs
     except (msgspec.MsgspecError, RecursionError, ManifestInvalid):
         return []
     return [each.digest for each in (*blobs.layers, *blobs.manifests, *filter(None, (blobs.config,)))]
