@@ -4,6 +4,8 @@ The same stack signs the images that it builds, and none that it mirrors.
 """
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,11 @@ from swell.jobs import streams
 from swell.jobs.messages import BuildDone
 from swell.net.outbound import Policy, open_session
 from swell.oci.document import Document
-from swell.oci.reference import parse_reference
+from swell.oci.platform import parse_platform
+from swell.oci.reference import Reference, parse_reference
 from swell.programs import find
 from swell.registry.client import RegistryClient
+from swell.registry.copy import Copier
 from swell.registry.credentials import Keyring, parse_auth_file
 from swell.registry.principal import OPERATOR
 from swell.registry.pull import read_blob
@@ -38,6 +42,7 @@ from tests.e2e.busybox import push
 from tests.e2e.client import PLAIN, PUSHER, Swell, client_of, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.upstreams import Upstreams
+from tests.integration.registry_copy.conftest import large_image, referring
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 NULLS = dict.fromkeys(("entrypoint", "cmd", "env", "workingDir", "layers"))
@@ -70,8 +75,8 @@ async def swell(stack: Stack) -> AsyncIterator[Swell]:
 
 
 @pytest.fixture
-async def target(upstreams: Upstreams) -> AsyncIterator["Target"]:
-    async with open_session(Policy(frozenset(upstreams.hosts))) as session:
+async def target(upstreams: Upstreams, source: HttpRegistry) -> AsyncIterator["Target"]:
+    async with open_session(Policy(frozenset((*upstreams.hosts, source.authority)))) as session:
         yield Target(upstreams, session)
 
 
@@ -80,11 +85,17 @@ class Target:
 
     def __init__(self, upstreams: Upstreams, session: aiohttp.ClientSession) -> None:
         keyring = parse_auth_file(upstreams.auth_file.read_bytes())
+        self._session = session
         self.repository = f"{upstreams.basic}/mirrors"
         self._client = RegistryClient(session, keyring).acting_for(OPERATOR)
 
     async def fetch(self, image: str) -> Document | None:
         return await fetch_document(self._client, parse_reference(image))
+
+    async def missing(self, source: Reference, name: str) -> int:
+        """Return the bytes of *source*, in an open registry, that the copy *name* lacks."""
+        copier = Copier(RegistryClient(self._session, Keyring()), self._client)
+        return (await copier.plan(source, parse_reference(f"{self.repository}/{name}"))).size
 
 
 def put_index(source: HttpRegistry, name: str) -> Document:
@@ -193,6 +204,60 @@ async def test_a_killed_builder_finishes_the_mirror_once(
     copied = await target.fetch(f"{target.repository}/acme/killed:1")
     assert copied is not None and copied.digest == image.manifest.digest
     assert await events_of(stack, answer["buildId"]) == 1
+
+
+@pytest.mark.parametrize("mirrors", [1, pytest.param(12, marks=pytest.mark.full)])
+async def test_a_mirror_is_finished_once_whenever_its_builder_is_killed(
+    stack: Stack, swell: Swell, source: HttpRegistry, target: Target, mirrors: int
+) -> None:
+    """At any moment: between requests, in the middle of an upload, before or after the tag. A tag that exists is
+    complete. Half of the builders that continue are killed, too.
+    """
+    moments = random.Random(mirrors)  # noqa: S311  (no secret)
+    started = time.monotonic()
+    await _mirrored(swell, source, target, "undisturbed")
+    duration = time.monotonic() - started
+    for number in range(mirrors):
+        name = f"acme/moment-{mirrors}-{number}"
+        index = _put_large(source, name)
+        answer = await swell.submit(
+            containerImage=f"{source.authority}/{name}:1", mirror=True, buildRepository=target.repository
+        )
+        for _ in range(2 - number % 2):
+            await asyncio.sleep(moments.uniform(0, duration))
+            stack.kill("builder")
+            if await target.fetch(f"{target.repository}/{name}:1"):
+                assert await target.missing(source.image(f"{name}:1"), f"{name}:1") == 0
+            await stack.restart("builder")
+
+        record = await record_of(swell, answer["buildId"])
+        assert (record["digest"], record["exitCode"]) == (index.digest, 0), record
+        copied = await target.fetch(f"{target.repository}/{name}:1")
+        assert copied is not None and copied.digest == index.digest
+        assert await target.missing(source.image(f"{name}:1"), f"{name}:1") == 0
+        assert await events_of(stack, answer["buildId"]) == 1
+
+
+async def _mirrored(swell: Swell, source: HttpRegistry, target: Target, name: str) -> None:
+    """Mirror an image without any disturbance."""
+    _put_large(source, f"acme/{name}")
+    request = {"containerImage": f"{source.authority}/acme/{name}:1", "buildRepository": target.repository}
+    record = await record_of(swell, (await swell.submit(mirror=True, **request))["buildId"])
+    assert record["exitCode"] == 0, record
+
+
+def _put_large(source: HttpRegistry, name: str) -> Document:
+    """Store an index of two platforms, each with a layer of 16 MiB, and a document that refers to it."""
+    image, made = source.image(f"{name}:1"), []
+    for platform in ("linux/amd64", "linux/arm64"):
+        manifest, config, layer = large_image(16 << 20)
+        source.put(image.at(manifest.digest), manifest, config, layer)
+        made.append((manifest, parse_platform(platform)))
+    index = make_index(*made)
+    source.put(image, index)
+    note, content = referring(index, name)
+    source.put(image.at(note.digest), note, content)
+    return index
 
 
 async def events_of(stack: Stack, mirror_id: str) -> int:

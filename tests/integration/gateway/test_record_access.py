@@ -193,7 +193,7 @@ def test_every_handler_of_a_record_has_a_row() -> None:
         "/v1alpha2/metrics/{metric:path}",  # operators only
         "/v1alpha3/metrics/{metric:path}",
         "/v1alpha2/operator/workers/{worker_id:str}",
-        "/v1alpha2/accounts/{name}",  # operators only
+        "/v1alpha2/accounts/{name:str}",  # operators only
         "/v1alpha2/keys/{key_id:str}",  # the user's own keys
         "/v1alpha2/credentials/{registry:path}",  # the credentials of the user or the organisation
         "/openapi/assets/{name:str}",  # files of the program
