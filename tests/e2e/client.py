@@ -15,10 +15,13 @@ from swell.api.containers import ContainerRequest
 from swell.oci.digest import digest_of
 from swell.testing.images import Layer
 from swell_client import AsyncClient
+from tests.e2e.secrets_used import secret, secrets_of_request
 
-PLAIN, PULLER, PUSHER, HOLDER = (f"swell_{name}-of-these-tests" for name in ("plain", "puller", "pusher", "holder"))
+PLAIN, PULLER, PUSHER, HOLDER = (
+    secret(f"key {name}", f"swell_{name}-of-these-tests") for name in ("plain", "puller", "pusher", "holder")
+)
 """API keys: without scopes, with the scope to pull, with the scope to push, and for the build secret `token`."""
-SECRET = "s3cret-of-the-operator"
+SECRET = secret("build secret", "s3cret-of-the-operator")
 """The content of that secret."""
 
 _ENTRY = '[[key]]\nhash = "{}"\nuser = "{}"\nscopes = {}\n'
@@ -41,7 +44,9 @@ class Swell:
 
     async def post(self, path: str = "/v1alpha2/container", /, **request: object) -> tuple[int, Fields]:
         """Send a container request and return the status and the body of the response."""
-        async with self._session.post(f"{self.url}{path}", json=_with_key(request)) as response:
+        body = _with_key(request)
+        secrets_of_request(path, body, {})
+        async with self._session.post(f"{self.url}{path}", json=body) as response:
             return response.status, await response.json()
 
     async def submit(self, **request: object) -> Fields:

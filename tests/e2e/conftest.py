@@ -1,8 +1,9 @@
 """Fixtures: all services and backends of Swell as processes, upstream servers, and container engines."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from swell_embedded.stack import Stack, open_stack
 from tests.e2e.client import KEYS_FILE, SECRET, Swell, client_of
 from tests.e2e.engines import PULLERS, Containerd, Containers, Docker, Engine, run
 from tests.e2e.environment import NO_LIMITS, of_this_machine
+from tests.e2e.secrets_used import found, search, searched
 from tests.e2e.upstreams import Upstreams, Web, open_upstreams, open_web, running
 from tests.integration.builder.conda.channel import Channel, every_kind, serving
 
@@ -60,8 +62,20 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Channel]:
 
 
 @pytest.fixture(scope="session")
+def no_secret_left() -> Iterator[None]:
+    """After the last test: no stack has stored or logged a secret that the tests have used."""
+    yield
+    assert found == [], "secrets were found"
+
+
+@pytest.fixture(scope="session")
 def new_stack(
-    upstreams: Upstreams, web: Web, odd: OddRegistry, channel: Channel, tmp_path_factory: pytest.TempPathFactory
+    no_secret_left: None,
+    upstreams: Upstreams,
+    web: Web,
+    odd: OddRegistry,
+    channel: Channel,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> OpenStack:
     """Return a function that opens a separate stack: `new_stack(home, JOB_LEASE="PT2S")`, optionally on *ports*.
 
@@ -83,7 +97,8 @@ def new_stack(
         channel.url.removeprefix("http://"),
     )
 
-    def make(home: Path, ports: Ports | None = None, **settings: str) -> AbstractAsyncContextManager[Stack]:
+    @asynccontextmanager
+    async def make(home: Path, ports: Ports | None = None, **settings: str) -> AsyncIterator[Stack]:
         environment = {
             "SWELL_ALLOWED_HOSTS": ",".join(hosts),
             "SWELL_API_KEYS_FILE": str(keys),
@@ -95,7 +110,10 @@ def new_stack(
             **NO_LIMITS,
             **{f"SWELL_{name}": value for name, value in settings.items()},
         }
-        return open_stack(home, ports or Ports.free(), environment=of_this_machine() | environment)
+        opening = open_stack(home, ports or Ports.free(), environment=of_this_machine() | environment)
+        async with opening as stack, searched(stack, home):
+            yield stack
+        found.extend(f"{home.name}: {hit}" for hit in await asyncio.to_thread(search, home))
 
     return make
 

@@ -16,10 +16,11 @@ from swell_embedded.ports import Ports
 from swell_embedded.program import Program
 from tests.e2e.client import until
 from tests.e2e.environment import of_this_machine
+from tests.e2e.secrets_used import secret
 from tests.e2e.upstreams import Upstreams, running
 
-PAIRING_SECRET = "pairing-s3cret-of-the-platform"
-ALICE, BOB = "token-of-alice-1", "token-of-bob-1"
+PAIRING_SECRET = secret("pairing secret", "pairing-s3cret-of-the-platform")
+ALICE, BOB = (secret(f"token {name}", name) for name in ("token-of-alice-1", "token-of-bob-1"))
 WORKSPACE, OTHERS = 4_000_000_001, 4_000_000_002
 """Workspaces beyond 32 bits: of Alice, and of Bob."""
 

@@ -19,6 +19,7 @@ from swell_embedded.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.client import Swell, client_of
 from tests.e2e.environment import of_this_machine
+from tests.e2e.secrets_used import secrets_of_answer, secrets_of_request
 from tests.e2e.upstreams import running
 
 SUBMIT = "/v1alpha2/container"
@@ -42,8 +43,12 @@ async def ask(swell: Swell, method: str, path: str, body: Any = None, **headers:
     encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
     data = None if body is None else io.BytesIO(encoded)
     sent = {"Content-Type": "application/json"} | headers
+    secrets_of_request(path, body, headers)
     async with aiohttp.request(method, swell.url + path, data=data, headers=sent, allow_redirects=False) as answer:
-        return Answer(answer.status, answer.headers, await answer.read())
+        received = Answer(answer.status, answer.headers, await answer.read())
+    if received.body[:1] == b"{":
+        secrets_of_answer(path, received.json)
+    return received
 
 
 async def submit(swell: Swell, **body: Any) -> Answer:

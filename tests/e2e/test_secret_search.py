@@ -19,6 +19,7 @@ import pytest
 
 from swell.testing.oidc_issuer import CLIENT, CLIENT_SECRET, OidcIssuer, serving_issuer
 from swell_embedded.stack import Stack
+from tests.e2e import secrets_used
 from tests.e2e.client import SECRET, Swell, client_of, encoded, until
 from tests.e2e.conftest import OpenStack
 from tests.e2e.environment import of_this_machine
@@ -33,6 +34,7 @@ from tests.e2e.platforms import (
     platforms_file,
 )
 from tests.e2e.raw import SUBMIT, ask
+from tests.e2e.secrets_used import search, secrets_of_answer, secrets_of_request
 from tests.e2e.test_sign_in import Browser
 from tests.e2e.upstreams import Upstreams, image_of
 from tests.notice_receivers import SMTP_PASSWORD, SMTP_USER, HttpReceiver, MailServer, http_receiver, mail_server
@@ -261,6 +263,32 @@ async def test_no_secret_is_stored_said_or_sent(world: World, upstreams: Upstrea
     assert {"redis", "logs"} <= {place.split(" ")[0].split("/")[0] for place in seen}
     assert any(place.endswith(".blk") for place in seen), "JetStream"
     assert found_in([*places, *files], secrets) == []
+
+
+def test_the_search_of_all_stacks_finds_what_is_there(tmp_path: Path) -> None:
+    """In any file, binary or in a folder below; not in the files that have the stack's own secrets."""
+    value = "a-secret-of-this-test-only"
+    (tmp_path / "nats").mkdir()
+    (tmp_path / "nats" / "1.blk").write_bytes(b"\0\xff" + base64.b64encode(f"x:{value}".encode()) + b"\0")
+    (tmp_path / "gateway.log").write_text(f"token={value}\n")
+    (tmp_path / "secrets.json").write_text(value)
+
+    assert sorted(search(tmp_path, secrets={"it": value})) == ["it in gateway.log", "it in nats/1.blk"]
+    assert search(tmp_path, secrets={"it": "another-secret-of-this-test"}) == []
+
+
+def test_what_requests_send_is_registered() -> None:
+    """Tokens and passwords in headers, bodies and answers; not what is too short, or names a container."""
+    before = dict(secrets_used._used)
+    body = {"password": "a long password", "towerAccessToken": "short"}
+    secrets_of_request("/x", body, {"Authorization": "Bearer a-long-token"})
+    secrets_of_answer("/x", {"key": "swl_a-key-that-is-shown-once", "secret": "whsec_the-secret-of-a-webhook"})
+    secrets_of_request("/x", {"towerAccessToken": "abcdefghijklmnopqrstuvwxyz"}, {})
+    added = secrets_used._used.keys() - before.keys()
+    for value in added:
+        del secrets_used._used[value]
+
+    assert added == {"a long password", "a-long-token", "swl_a-key-that-is-shown-once", "the-secret-of-a-webhook"}
 
 
 def test_the_search_finds_each_form_of_a_secret() -> None:

@@ -19,6 +19,7 @@ from swell_embedded.stack import Stack
 from tests.e2e.client import Swell, client_of
 from tests.e2e.environment import gateway_beside
 from tests.e2e.raw import SUBMIT, ask
+from tests.e2e.secrets_used import secret
 from tests.e2e.test_operator_pages import FORMS as OPERATOR_FORMS
 from tests.e2e.upstreams import running
 
@@ -51,13 +52,15 @@ class Browser:
         _, back, _ = await self.go(await self.begin(following))
         status, location, body = await self.go(back)
         assert status == 303, body
+        secret("session", self.cookies.get("swell_session", ""))
+        secret("code", str(URL(back).query.get("code", "")))
         return back, location
 
     async def token(self) -> str:
         """The CSRF token of the session."""
         status, _, body = await self.go("/auth/session")
         assert status == 200
-        return str(json.loads(body)["csrfToken"])
+        return secret("CSRF token", str(json.loads(body)["csrfToken"]))
 
     @property
     def cookies(self) -> dict[str, str]:

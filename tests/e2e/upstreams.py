@@ -20,6 +20,7 @@ from swell_embedded.program import Program
 from swell_embedded.stack import open_backends
 from tests.e2e.busybox import FORMS, REPOSITORY, push_all
 from tests.e2e.environment import of_this_machine
+from tests.e2e.secrets_used import found, search, secret
 
 USER, PASSWORD = "reader", "pass:word"
 
@@ -59,7 +60,7 @@ async def open_upstreams(home: Path) -> AsyncIterator[Upstreams]:
         open_bearer(anonymous) as bearer,
     ):
         basic = stack.registry
-        login = _basic(basic.username, basic.password)
+        login = _basic(basic.username, secret("password of the registry", basic.password))
         await push_all(anonymous)
         await push_all(basic.address, login)
         mistaken = basic.address.replace("localhost", "127.0.0.1")
@@ -101,6 +102,7 @@ async def running(program: Program, logs: Path) -> AsyncIterator[Child]:
         yield child
     finally:
         await child.stop()
+        found.extend(await asyncio.to_thread(search, logs / f"{program.name}.log"))
 
 
 class _Bearer:
