@@ -23,11 +23,15 @@ class Received(NamedTuple):
 
 
 class HttpReceiver:
-    """Answers with `statuses` by path, 204 by default; `hang` is never answered, `away` redirects to `secret`."""
+    """Answers with `statuses` by path, 204 by default, after `delay` seconds.
+
+    `hang` is never answered, `away` redirects to `secret`.
+    """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.statuses: dict[str, int] = {}
+        self.delay = 0.0
         self.port = 0
         self.closed = asyncio.Event()
 
@@ -42,6 +46,7 @@ class HttpReceiver:
         self.received.append(Received(request.path, headers, await request.read()))
         if request.path == "/hang":
             await self.closed.wait()
+        await asyncio.sleep(self.delay)
         if request.path == "/away":
             raise web.HTTPTemporaryRedirect(self.url("secret"))
         return web.Response(status=self.statuses.get(request.path.removeprefix("/"), 204))

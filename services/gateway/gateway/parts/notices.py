@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 from yarl import URL
@@ -27,7 +27,7 @@ from gateway.pages.rendering import render
 from gateway.settings import Settings
 from swell.concurrency.drain import Drain
 from swell.encryption import parse_keys
-from swell.jobs.consume import Redelivery, consume
+from swell.jobs.consume import LEASE, Redelivery, consume
 from swell.jobs.messages import BuildDone, ScanDone
 from swell.jobs.streams import add_streams
 from swell.net.outbound import Policy, name_with_port, open_session
@@ -42,12 +42,14 @@ SLOTS = 16
 class Pace(NamedTuple):
     """When a notice is sent again: after 2 s, 4 s, and so on, for about an hour.
 
-    A webhook has *answer* seconds to answer; one that fails gets nothing for *pause* seconds.
+    A webhook has *answer* seconds to answer; one that fails gets nothing for *pause* seconds. What a gateway has begun
+    when it is killed is sent by another one after *lease*.
     """
 
     redelivery: Redelivery = Redelivery(most=15, longest_pause=timedelta(minutes=10))
     pause: float = PAUSE
     answer: float = 10.0
+    lease: timedelta = LEASE
 
 
 DEFAULT_PACE = Pace()
@@ -95,28 +97,18 @@ async def open_notices(
     ):
         poster, users_poster = GuardedPoster(session, pace.answer), GuardedPoster(users_session, pace.answer)
         sender = Webhooks(hooks, poster, users_poster, server_url, pace.pause)
+        common: Any = {"drain": drain, "lease": pace.lease}
+        sent = common | {"redelivery": pace.redelivery}
         running = [
-            consume(stream, "gateway-build-ends", BuildDone, notices.build_done, drain=drain),
-            consume(stream, "gateway-scan-ends", ScanDone, notices.scan_done, drain=drain),
-            consume(
-                stream,
-                "gateway-webhooks",
-                WebhookNotice,
-                sender.send,
-                slots=SLOTS,
-                drain=drain,
-                redelivery=pace.redelivery,
-            ),
+            consume(stream, "gateway-build-ends", BuildDone, notices.build_done, **common),
+            consume(stream, "gateway-scan-ends", ScanDone, notices.scan_done, **common),
+            consume(stream, "gateway-webhooks", WebhookNotice, sender.send, slots=SLOTS, **sent),
         ]
         if settings.smtp_host:
             builds = RedisBuilds(connections.redis, settings.record_ttl, settings.builds_waiting)
             mailer, addresses = SmtpMailer(mail_server(settings)), addresses_of(settings)
             emails = Emails(followers, builds, mailer, addresses, server_url, render)
-            running.append(
-                consume(
-                    stream, "gateway-emails", EmailNotice, emails.send, slots=2, drain=drain, redelivery=pace.redelivery
-                )
-            )
+            running.append(consume(stream, "gateway-emails", EmailNotice, emails.send, slots=2, **sent))
         started = [tasks.create_task(each) for each in running]
         try:
             yield NoticeParts(notices, store_of(settings, stored, audit))
