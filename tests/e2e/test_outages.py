@@ -59,6 +59,7 @@ async def ended(swell: Swell, build_id: str) -> Fields:
     return await until(look, seconds=120)
 
 
+@pytest.mark.row("T11")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_a_running_build_survives_an_outage(

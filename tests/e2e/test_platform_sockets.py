@@ -179,7 +179,7 @@ async def test_what_a_platform_may_send_is_bounded(site: Site, messages: list[st
 
     # the close frame of a flooded socket is lost if the client still sends
     assert frame.data == code or (len(messages) > 1 and frame.data is None), frame
-    assert answers <= 1 + 300
+    assert answers < 500  # 300 at once, and more of them the slower the machine is
 
 
 async def test_a_gateway_uses_the_socket_of_another(site: Site, upstreams: Upstreams) -> None:

@@ -35,6 +35,7 @@ from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.mirrors import MirrorsController
 from gateway.handlers.openapi import OpenApiController
 from gateway.handlers.operator import operator_router
+from gateway.handlers.preferences import PreferencesController, StoredPreferences
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.scans import ScansController, affected
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
@@ -102,6 +103,7 @@ class ServiceParts(NamedTuple):
     sign_in: SignIn
     vault: Vault
     webhook_store: WebhookStore
+    stored_preferences: StoredPreferences
     counters: Counters
     backends: Backends
     commit: str = ""
@@ -132,6 +134,7 @@ ROUTES = (
     CredentialsController,
     VaultController,
     WebhooksController,
+    PreferencesController,
     KeysController,
     AccountsController,
     session,

@@ -18,7 +18,7 @@ from gateway.domain.quota import Quota, Quotas
 from gateway.handlers.service import WAVE_API
 from gateway.http import bodies
 from gateway.http.bodies import MAX_BODY
-from swell.errors import Unavailable
+from swell.errors import SwellError, Unavailable, UpstreamBroken, UpstreamDown, UpstreamSlow
 from swell.net.http import listening
 from swell.oci.digest import digest_of
 from swell.serve import Address
@@ -323,6 +323,24 @@ async def test_a_push_receives_a_response_that_refuses_it(client: Client, size: 
 
         assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
         assert answer.json["errors"][0]["code"] == "UNSUPPORTED"
+
+
+@pytest.mark.row("T11")
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Unavailable(), 503), (UpstreamDown(retry_after=5), 503), (UpstreamBroken(), 502), (UpstreamSlow(), 504)],
+    ids=lambda each: type(each).__name__ if isinstance(each, Exception) else str(each),
+)
+async def test_a_temporary_failure_is_one_that_clients_repeat(
+    client: Client, harness: Harness, error: SwellError, status: int
+) -> None:
+    """Wave's clients repeat requests after 502, 503 and 504; 500 and 429 end the command line."""
+    harness.builds.fails = error
+
+    answer = await client.get("/v1alpha1/builds/bd-0_1")
+
+    assert answer.status == status
+    assert answer.json["message"]
 
 
 async def test_who_is_unavailable_says_when_to_come_back(client: Client, harness: Harness) -> None:

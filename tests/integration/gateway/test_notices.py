@@ -15,9 +15,11 @@ from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
 from gateway.access.keys import Actor
+from gateway.adapters.notices.preferences import RedisPreferences
 from gateway.audit.events import NO_AUDIT
 from gateway.connections import Connections
 from gateway.domain.identity import Identity
+from gateway.domain.notices import Preference
 from gateway.notices.queue import Follow
 from gateway.parts.notices import STREAM, NoticeParts, Pace, open_notices
 from gateway.settings import Settings
@@ -178,6 +180,8 @@ async def test_users_get_e_mail_over_tls_with_a_password(
         await notices.follow(Identity(user='<img src="x">', email="bob@example.org"), "bd-1_1")
         await notices.follow(Identity(user="gone", email="gone@example.org"), "bd-1_1")
         await notices.follow(Identity(user="off", email="off@example.org", notification="ALWAYS_OFF"), "bd-1_1")
+        await RedisPreferences(redis).put("quiet", Preference.ON_ERROR)
+        await notices.follow(Identity(user="quiet", email="quiet@example.org"), "bd-1_1")
         await notices.follow(Identity(user="eve", email="eve@example.org\r\nRCPT TO:<x@example.org>"), "bd-1_1")
         await end(nats, image='registry.example.org/b/"><script>:1')
         await until(lambda: len(mail.messages) >= 2)
@@ -191,7 +195,7 @@ async def test_users_get_e_mail_over_tls_with_a_password(
         assert body
         assert "<script" not in body.get_content()
         assert "<img" not in body.get_content()
-    assert await redis.hkeys("swell:followers:bd-1_1") == [b"off"]
+    assert set(await redis.hkeys("swell:followers:bd-1_1")) == {b"off", b"quiet"}
     assert SMTP_PASSWORD not in caplog.text
 
 

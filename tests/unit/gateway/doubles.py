@@ -15,6 +15,7 @@ from gateway.domain.api_key import IssuedKey
 from gateway.domain.grant import Grant
 from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.location import Location
+from gateway.domain.notices import Preference
 from gateway.domain.server_config import ServerConfig
 from gateway.domain.session import Session
 from gateway.scans.request import ScanRequests
@@ -164,6 +165,21 @@ class MemoryKeys:
     async def page(self, user: str | None, before: str | None, limit: int) -> tuple[Sequence[IssuedKey], str | None]:
         found = [key for key in reversed(self.stored.values()) if user in {None, key.user}]
         return found[:limit], None
+
+
+class MemoryPreferences:
+    """When users want e-mail."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Preference] = {}
+
+    async def of(self, users: Iterable[str]) -> dict[str, Preference]:
+        return {user: self.stored[user] for user in users if user in self.stored}
+
+    async def put(self, user: str, preference: Preference | None) -> None:
+        self.stored.pop(user, None)
+        if preference:
+            self.stored[user] = preference
 
 
 class MemoryAccounts:

@@ -243,6 +243,11 @@ def account(name: str) -> str:
     return f"swell:account:{name}"
 
 
+def email_preference(user: str) -> str:
+    """String: when *user* wants e-mail, in the words of Seqera Platform."""
+    return f"swell:email-preference:{user}"
+
+
 def ending(user: str) -> str:
     """String `1`, for some seconds: the keys of *user* are being revoked, so no key is added."""
     return f"swell:ending:{user}"

@@ -23,6 +23,7 @@ from gateway.adapters.access.vaults import RedisVaults
 from gateway.adapters.audit import AuditLog, batches
 from gateway.adapters.audit_head import AuditHead
 from gateway.adapters.events import RevocationEvents
+from gateway.adapters.notices.preferences import RedisPreferences
 from gateway.adapters.notices.webhooks import RedisWebhooks
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.chain import ChainBroken, Checked, follow
@@ -156,6 +157,7 @@ async def remove_user(settings: Settings, name: str) -> None:
         ended = await RedisSessions(state).end_all(name)
         deleted = await _delete_credentials(state, events, user_owner(name))
         webhooks = await _delete_webhooks(state, user_owner(name))
+        await RedisPreferences(state).put(name, None)
         pseudonym = await Pseudonyms(state).remove(name)
         if pseudonym is None and not (had_account or revoked or ended or deleted or webhooks):
             raise NotFound(f"{name} has no account, keys, sessions, credentials, webhooks or events in the audit trail")

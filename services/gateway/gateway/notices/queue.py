@@ -1,6 +1,6 @@
 """Queue the notices of an end: one for each webhook, and one for each follower who gets e-mail."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Protocol
 
@@ -18,6 +18,11 @@ class Followers(Protocol):
         """Store who has requested a record; at most 100 of one record."""
 
     async def get(self, record_id: str) -> list[Follower]: ...
+
+
+class Preferences(Protocol):
+    async def of(self, users: Iterable[str]) -> Mapping[str, Preference]:
+        """Return the preferences of *users* who have stored one here; raises `Unavailable`."""
 
 
 class Queue(Protocol):
@@ -43,8 +48,8 @@ NO_NOTICES = NoNotices()
 class Notices:
     """Only records that were requested have followers: the build of one of several platforms has none.
 
-    *preference* is that of users whose own is unknown; None sends no e-mail at all. With *sends_all*, e-mail also goes
-    out for anonymous requests.
+    The preference of a user at a Platform counts, else the one in *preferences*, else *preference*; if this is None, no
+    e-mail is sent at all. With *sends_all*, e-mail also goes out for anonymous requests.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Notices:
         queue: Queue,
         hooks: Hooks,
         preference: Preference | None,
+        preferences: Preferences,
         *,
         sends_all: bool = False,
     ) -> None:
@@ -60,6 +66,7 @@ class Notices:
         self._queue = queue
         self._hooks = hooks
         self._preference = preference
+        self._preferences = preferences
         self._sends_all = sends_all
 
     async def follow(self, identity: Identity, *record_ids: str | None) -> None:
@@ -82,15 +89,18 @@ class Notices:
         async for owner, name in self._hooks.of(end, followers):
             receiver = blake2b(f"{owner}\n{name}".encode(), digest_size=10).hexdigest() if owner else name
             await self._queue.put(WebhookNotice(id=f"{receiver}:{end.id}", webhook=name, owner=owner, end=end))
-        for follower in self._readers(followers, end):
+        for follower in await self._readers(followers, end):
             name = blake2b(follower.user.encode(), digest_size=10).hexdigest()
             await self._queue.put(EmailNotice(id=f"{end.id}:{name}", user=follower.user, end=end))
 
-    def _readers(self, followers: Iterable[Follower], end: End) -> Iterable[Follower]:
+    async def _readers(self, followers: Iterable[Follower], end: End) -> list[Follower]:
         """The followers who get e-mail: none about what never began."""
-        if self._preference is None or not end.begun:
-            return
-        for follower in followers:
-            preference = follower.preference or self._preference
-            if (follower.email or self._sends_all) and preference.includes(succeeded=end.succeeded):
-                yield follower
+        if (default := self._preference) is None or not end.begun:
+            return []
+        reachable = [each for each in followers if each.email or self._sends_all]
+        stored = await self._preferences.of(each.user for each in reachable if each.user and not each.preference)
+        return [
+            each
+            for each in reachable
+            if (each.preference or stored.get(each.user) or default).includes(succeeded=end.succeeded)
+        ]

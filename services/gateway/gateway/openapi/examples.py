@@ -96,6 +96,8 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
     "A key for images of one repository": {"name": "ci", "repositories": ["quay.io/acme"]},
 }
 
+PREFERENCES: Mapping[str, Mapping[str, Any]] = {"E-mail about failures only": {"email": "ON_ERROR"}}
+
 ACCOUNTS: Mapping[str, Mapping[str, Any]] = {
     "A user; the server chooses the password": {"name": "grace", "email": "grace@example.org", "organisation": "lab"},
     "An operator": {"name": "ops", "password": "correct horse battery", "scopes": ["administer"]},

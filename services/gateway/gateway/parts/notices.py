@@ -12,6 +12,7 @@ from yarl import URL
 from gateway.access.webhooks import WebhookStore
 from gateway.adapters.notices.followers import RedisFollowers
 from gateway.adapters.notices.http import GuardedPoster
+from gateway.adapters.notices.preferences import RedisPreferences
 from gateway.adapters.notices.queue import NoticeQueue
 from gateway.adapters.notices.smtp import SmtpMailer, SmtpServer
 from gateway.adapters.notices.webhooks import RedisWebhooks
@@ -87,7 +88,8 @@ async def open_notices(
     await add_streams(connections.nats.stream, STREAM)
     followers, queue, hooks = RedisFollowers(connections.redis), NoticeQueue(connections.nats), Hooks(webhooks, stored)
     preference = settings.smtp_preference if settings.smtp_host else None
-    notices = Notices(followers, queue, hooks, preference, sends_all=bool(settings.smtp_to))
+    stored_preferences = RedisPreferences(connections.redis)
+    notices = Notices(followers, queue, hooks, preference, stored_preferences, sends_all=bool(settings.smtp_to))
     stream, server_url = connections.nats.stream, settings.server_url.rstrip("/")
     hosts = frozenset(name_with_port(URL(webhook.url)) for webhook in webhooks.values())
     async with (

@@ -2,6 +2,7 @@
 
 from gateway.access.webhooks import WebhookStore
 from gateway.adapters.health import GatewayHealth
+from gateway.adapters.notices.preferences import RedisPreferences
 from gateway.adapters.usage import RemoteCounters
 from gateway.app import ServiceParts
 from gateway.connections import Connections
@@ -26,6 +27,7 @@ def service_parts(
         identity.sign_in,
         vault.vault,
         webhooks,
+        RedisPreferences(connections.redis),
         RemoteCounters(connections.metrics),
         health,
         settings.commit,

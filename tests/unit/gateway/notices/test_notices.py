@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -35,7 +35,11 @@ class Memory:
     def __init__(self) -> None:
         self.followers: dict[str, list[Follower]] = {}
         self.queued: list[WebhookNotice | EmailNotice] = []
+        self.preferences: dict[str, Preference] = {}
         self.is_down = False
+
+    async def of(self, users: Iterable[str]) -> dict[str, Preference]:
+        return {user: self.preferences[user] for user in users if user in self.preferences}
 
     async def add(self, record_id: str, follower: Follower) -> None:
         if self.is_down:
@@ -54,7 +58,7 @@ class Memory:
 
 
 def notices(memory: Memory, preference: Preference | None = None, **options: Any) -> Notices:
-    return Notices(memory, memory, Hooks({"all": ALL, "lab": LAB}, None), preference, **options)
+    return Notices(memory, memory, Hooks({"all": ALL, "lab": LAB}, None), preference, memory, **options)
 
 
 async def test_only_requested_builds_have_notices() -> None:
@@ -103,6 +107,23 @@ async def test_e_mail_follows_the_preference_of_the_user(
     await sending.build_done(msgspec.structs.replace(BUILD, succeeded=succeeded), 1)
 
     assert [notice.user for notice in memory.queued if isinstance(notice, EmailNotice)] == ["ada"] * is_sent
+
+
+@pytest.mark.parametrize(("stored", "sent"), [("ON_ERROR", [False, True]), ("ALWAYS_OFF", [False, False])])
+async def test_a_user_without_a_platform_has_a_preference_here(stored: str, sent: list[bool]) -> None:
+    """It counts when a build ends, also if it was stored later, and not for users with one at their Platform."""
+    for succeeded, is_sent in zip((True, False), sent, strict=True):
+        memory = Memory()
+        sending = notices(memory, Preference.ALWAYS_ON)
+        await sending.follow(Identity(user="ada", email="ada@x.example"), "bd-1_1")
+        await sending.follow(Identity(user="bob", email="bob@x.example"), "bd-1_1")
+        await sending.follow(Identity(user="p:eve", email="eve@x.example", notification="ALWAYS_ON"), "bd-1_1")
+        memory.preferences |= {"ada": Preference(stored), "p:eve": Preference.ALWAYS_OFF}
+
+        await sending.build_done(msgspec.structs.replace(BUILD, succeeded=succeeded), 1)
+
+        users = {each.user for each in memory.queued if isinstance(each, EmailNotice)}
+        assert users == {"bob", "p:eve"} | ({"ada"} if is_sent else set())
 
 
 async def test_no_e_mail_without_an_address_or_a_start() -> None:

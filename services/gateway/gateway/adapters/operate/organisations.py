@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from gateway.adapters.access.issued_keys import RedisKeys
 from gateway.adapters.access.stored_accounts import RedisAccounts
 from gateway.adapters.events import RevocationEvents
+from gateway.adapters.notices.preferences import RedisPreferences
 from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.domain.vault import organisation_owner
 from gateway.operate.organisations import Found
@@ -155,6 +156,7 @@ class StoredOrganisations:
     async def forget_user(self, user: str) -> None:
         """Remove the name of *user* from the audit trail: its events stay, under a pseudonym."""
         await self._pseudonyms.remove(user)
+        await RedisPreferences(self._redis).put(user, None)
 
 
 async def _remove(objects: S3Objects, prefix: str) -> None:

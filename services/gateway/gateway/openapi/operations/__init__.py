@@ -11,6 +11,7 @@ from gateway.openapi.operations.keys import KEYS
 from gateway.openapi.operations.mirrors import MIRRORS
 from gateway.openapi.operations.operation import Operation
 from gateway.openapi.operations.operator import OPERATOR
+from gateway.openapi.operations.preferences import PREFERENCES
 from gateway.openapi.operations.registries import REGISTRIES
 from gateway.openapi.operations.scans import SCANS
 from gateway.openapi.operations.service import METRICS, SERVICE
@@ -24,6 +25,7 @@ OPERATIONS = (
     *REGISTRIES,
     *VAULT,
     *WEBHOOKS,
+    *PREFERENCES,
     *KEYS,
     *ACCOUNTS,
     *OPERATOR,

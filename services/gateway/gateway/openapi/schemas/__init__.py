@@ -13,6 +13,7 @@ from gateway.openapi.schemas import (
     mirrors,
     operator,
     packages,
+    preferences,
     scans,
     service,
     webhooks,
@@ -31,6 +32,7 @@ _TOPICS = (
     operator,
     service,
     webhooks,
+    preferences,
 )
 
 SCHEMAS: Final[Mapping[str, str]] = {name: text for topic in _TOPICS for name, text in topic.SCHEMAS.items()}
