@@ -67,6 +67,12 @@ def environment_of(workload: Manifest) -> dict[str, str]:
 
 def validate(manifest: Manifest) -> None:
     """Raise an exception unless a cluster would accept the fields of *manifest*, and ignores none of them."""
+    _validate(json.dumps(manifest, sort_keys=True))
+
+
+@cache  # variants have most objects of the base, and each validation reads all schemas of Kubernetes
+def _validate(document: str) -> None:
+    manifest = json.loads(document)
     if schema := _custom_schemas().get((manifest["apiVersion"], manifest["kind"])):
         jsonschema.validate(manifest, schema)
     else:
@@ -102,4 +108,4 @@ def _closed(schema: Any) -> Any:
 
 def _load(file: str) -> list[Any]:
     path = FOLDER / file
-    return [each for each in yaml.safe_load_all(path.read_text()) if each] if path.exists() else []
+    return [each for each in yaml.load_all(path.read_text(), yaml.CSafeLoader) if each] if path.exists() else []

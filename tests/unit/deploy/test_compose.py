@@ -15,7 +15,7 @@ from tools.dashboards import DATASOURCE
 from swell.settings import settings_of
 
 ROOT = Path(__file__).parents[3]
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+COMPOSE = yaml.load((ROOT / "docker-compose.yml").read_text(), yaml.CSafeLoader)
 SERVICES = {
     "gateway": "gateway",
     "registry-proxy": "registry_proxy",

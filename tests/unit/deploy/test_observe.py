@@ -13,7 +13,7 @@ from tools.dashboards import DASHBOARDS, FOLDER, dashboard
 from tests.unit.docs.metrics import LABELS_OF_PROMETHEUS, exported
 
 OBSERVE = Path("deploy/observe")
-RULES: list[dict[str, Any]] = yaml.safe_load((OBSERVE / "alerts.yml").read_text())["groups"][0]["rules"]
+RULES: list[dict[str, Any]] = yaml.load((OBSERVE / "alerts.yml").read_text(), yaml.CSafeLoader)["groups"][0]["rules"]
 RUNBOOK = Path("docs/deploy/alerts.md").read_text()
 OF_THE_CLIENT = frozenset({"up", "process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"})
 """Metrics of Prometheus and of its client library."""
@@ -67,7 +67,7 @@ def test_each_section_is_that_of_an_alert() -> None:
 def test_prometheus_scrapes_every_service_under_its_name() -> None:
     """Alerts and dashboards use the names of the services as jobs, and compose gives each the same port."""
     config = yaml.safe_load((OBSERVE / "prometheus.yml").read_text())
-    compose = yaml.safe_load(Path("docker-compose.yml").read_text())
+    compose = yaml.load(Path("docker-compose.yml").read_text(), yaml.CSafeLoader)
     port = int(compose["x-common"]["SWELL_OPERATOR_LISTEN"].rpartition(":")[2])
     jobs = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"]}
     assert jobs.keys() == {"gateway", "registry-proxy", "builder", "scanner", "metrics"}

@@ -1,20 +1,27 @@
 """Every test has a docstring."""
 
-import ast
+import re
 from pathlib import Path
 
 TESTS = Path(__file__).parents[2]
 
 
+_TEST = re.compile(r"^ *(?:async )?def (test_\w+)\(")
+_SIGNATURE_END = re.compile(r":(?:  #.*)?$")  # of formatted code
+
+
 def undocumented(source: str) -> set[str]:
-    """The names of the tests in *source* that have no docstring."""
-    return {
-        node.name
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.name.startswith("test_")
-        and not ast.get_docstring(node)
-    }
+    """The names of the tests in *source* that have no docstring. It reads lines, because to parse takes seconds."""
+    missing, lines = set(), iter(source.splitlines())
+    for line in lines:
+        if not (match := _TEST.match(line)):
+            continue
+        end = line
+        while not _SIGNATURE_END.search(end):
+            end = next(lines)
+        if not next(lines).lstrip().startswith('"""'):
+            missing.add(match[1])
+    return missing
 
 
 def test_every_test_says_why_it_exists() -> None:
@@ -30,6 +37,9 @@ def test_every_test_says_why_it_exists() -> None:
 
 def test_a_test_without_a_docstring_is_found() -> None:
     """Also an asynchronous one, and one in a class."""
-    source = 'def test_a(): ...\nasync def test_b(): ...\nclass C:\n  def test_c(self): ...\ndef test_d(): "Why."\n'
+    source = (
+        "def test_a():\n    pass\nasync def test_b(\n    x: int\n) -> None:\n    pass\nclass C:\n    def test_c(self):"
+        '\n        pass\ndef test_d(\n    x: int,\n) -> None:  # noqa: D\n    """Why."""\n'
+    )
 
     assert undocumented(source) == {"test_a", "test_b", "test_c"}

@@ -12,6 +12,7 @@ import yaml
 from msgspec import Struct
 
 from swell.api.containers import NameStrategy
+from swell.conda.nesting import is_nested_too_deeply
 from swell.errors import BadRequest
 from swell.oci.reference import is_repository
 
@@ -100,6 +101,8 @@ def tools_of(environment: str) -> tuple[Tool, ...]:
 
     An unreadable file is no error here: the build reports it.
     """
+    if is_nested_too_deeply(environment):
+        return ()
     try:
         # The base loader creates only strings, lists and maps. The C loaders overflow the stack on nested lists.
         fields = yaml.load(environment, Loader=yaml.BaseLoader)  # noqa: S506

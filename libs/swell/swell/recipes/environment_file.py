@@ -7,18 +7,17 @@ https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environme
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import accumulate
 from typing import Any
 
 import yaml
 
 from swell.conda.match_specs import parse_spec
+from swell.conda.nesting import is_nested_too_deeply
 from swell.errors import BadRequest
 from swell.recipes.pip_requirements import check_requirement
 
 FORMS = "send an environment file with a list of dependencies, or an explicit list (@EXPLICIT)"
 
-_MAX_DEPTH = 100  # nested brackets; the parser's time grows with their square
 _LOCK_FILES = {"package": "conda-lock", "packages": "pixi"}
 _DROPPED = ("name", "channels", "dependencies")  # tools read `null` in these members as a text, or not at all
 
@@ -63,7 +62,7 @@ def read_yaml(text: str) -> Mapping[str, Any]:
 
 
 def _load(text: str) -> tuple[yaml.Node | None, object]:
-    if max(accumulate((letter in "[{") - (letter in "]}") for letter in text), default=0) > _MAX_DEPTH:
+    if is_nested_too_deeply(text):
         raise BadRequest("it is nested too deeply")
     try:
         loader = _Loader(text)  # raises for characters that YAML does not allow
