@@ -2,8 +2,8 @@
 
 import os
 import re
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from gateway.access.accounts import Accounts
 from gateway.access.authenticator import Authenticator, IdentitySources
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.adapters.access.api_keys import ApiKey, ApiKeys, hash_of, new_key
+from gateway.commands import keys as keys_command
 from gateway.commands.keys import entry_of
 from gateway.domain.identity import ANONYMOUS, USER_SCOPES, Caller, Identity, Scope
 from gateway.domain.quota import Quota
@@ -27,6 +28,8 @@ from swell.settings import SettingsInvalid
 ADA = Identity(user="ada", email="ada@example.org", organisation="engines")
 KEY = "swell_a-key"
 ENDPOINT = "https://platform.example.org/api"
+
+NewEntry = Callable[..., tuple[str, str]]
 
 
 class KnownIdentities:
@@ -173,18 +176,25 @@ def test_a_file_that_makes_no_sense_stops_the_service(tmp_path: Path, content: s
         IdentitySources(ApiKeys(file))
 
 
-def made(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "gateway.keys", "new", *arguments], capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def new_entry(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> NewEntry:
+    """Run `python -m gateway.keys new` in this process; return what it prints, on stdout and on stderr."""
+
+    def run(*options: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["gateway.keys", "new", *options])
+        keys_command.main()
+        printed = capsys.readouterr()
+        return printed.out, printed.err
+
+    return run
 
 
-async def test_what_the_command_prints_can_stand_in_the_file(tmp_path: Path) -> None:
+async def test_what_the_command_prints_can_stand_in_the_file(tmp_path: Path, new_entry: NewEntry) -> None:
     """The file has only the hash: its readers cannot use the key."""
-    ran = made("--user", "ada", "--email", "ada@example.org", "--org", 'Größe "&" \\Co')
+    entry, shown = new_entry("--user", "ada", "--email", "ada@example.org", "--org", 'Größe "&" \\Co')
     file = tmp_path / "keys.toml"
-    file.write_text(ran.stdout)
-    (key,) = (word for word in ran.stderr.split() if word.startswith("swell_"))
+    file.write_text(entry)
+    (key,) = (word for word in shown.split() if word.startswith("swell_"))
 
     found = await IdentitySources(ApiKeys(file)).identify(key, None)
 
@@ -192,15 +202,15 @@ async def test_what_the_command_prints_can_stand_in_the_file(tmp_path: Path) -> 
     assert found.scopes == USER_SCOPES
     assert found.key_id == f"file-{hash_of(key)[:16]}"
     assert len(key) >= len("swell_") + 128 // 6
-    assert key not in ran.stdout
+    assert key not in entry
 
 
-def test_a_user_without_a_proper_name_gets_no_key() -> None:
+def test_a_user_without_a_proper_name_gets_no_key(new_entry: NewEntry, capsys: pytest.CaptureFixture[str]) -> None:
     """The file would be invalid for the gateway, so the command refuses the name."""
-    ran = made("--user", "ada lovelace")
+    with pytest.raises(SystemExit, match="user"):
+        new_entry("--user", "ada lovelace")
 
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert "user" in ran.stderr
+    assert capsys.readouterr().out == ""
 
 
 PROXIES = networks(["10.0.0.0/8", "192.0.2.1", "2001:db8:ffff::/48"])
@@ -379,16 +389,11 @@ def test_a_scope_that_does_not_exist_is_a_mistake(tmp_path: Path, wrong: str) ->
         IdentitySources(ApiKeys(file))
 
 
-def printed_entry(*options: str) -> str:
-    command = [sys.executable, "-m", "gateway.keys", "new", "--user", "ada", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-async def test_a_key_names_the_secrets_that_its_builds_may_use(tmp_path: Path) -> None:
+async def test_a_key_names_the_secrets_that_its_builds_may_use(tmp_path: Path, new_entry: NewEntry) -> None:
     """Without `secrets`, as in older files, it may use none."""
     file, key, other = tmp_path / "keys.toml", new_key(), new_key()
     keep(file, other)
-    entry = printed_entry("--secret", "npm", "--secret", "pip")
+    entry, _ = new_entry("--user", "ada", "--secret", "npm", "--secret", "pip")
     made = msgspec.toml.decode(entry)["key"][0]["hash"]
     with file.open("a") as keys:
         keys.write(entry.replace(made, hash_of(key)))
@@ -397,10 +402,10 @@ async def test_a_key_names_the_secrets_that_its_builds_may_use(tmp_path: Path) -
     assert (await IdentitySources(ApiKeys(file)).identify(other, None)).secrets == frozenset()
 
 
-def test_the_tool_makes_keys_with_scopes(tmp_path: Path) -> None:
+def test_the_tool_makes_keys_with_scopes(new_entry: NewEntry) -> None:
     """As the operator is to type it."""
     options = ["--scope", "operator-pull", "--scope", "operator-push", "--repository", "quay.io/team"]
-    entry = printed_entry(*options)
+    entry, _ = new_entry("--user", "ada", *options)
 
     assert 'scopes = ["operator-pull","operator-push"]' in entry
     assert 'repositories = ["quay.io/team"]' in entry
