@@ -1,6 +1,6 @@
 """`/build` and `/augment`: forms for a container file, and for additions to an image."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
@@ -13,7 +13,8 @@ from gateway.http.bodies import HttpRequest
 from gateway.http.read_guard import reads
 from gateway.pages.forms import read_form
 from gateway.pages.handlers.answers import leading, show_form
-from gateway.pages.requests import augment_request, fields_of_build, recipe_request
+from gateway.pages.requests import Fields, augment_request, fields_of_build, recipe_request
+from swell.api.containers import ContainerRequest
 from swell.errors import SwellError
 
 
@@ -32,13 +33,7 @@ async def build_again(build_id: FromPath[str], queries: NamedDependency[BuildQue
 @post("/build", request_max_body_size=None)  # `read_form` limits the size
 async def submit_recipe(request: HttpRequest, submissions: NamedDependency[Submissions]) -> Response[Any]:
     """Request the image of a container file, and lead to its page; or show the dry run, or what is wrong."""
-    fields = await read_form(request)
-    is_dry = fields.get("action") == "dry"
-    try:
-        answer = await submissions.send(request.scope, recipe_request(fields, dry_run=is_dry))
-    except SwellError as error:
-        return show_form("recipe.html", "/build", fields, problem=error)
-    return show_form("recipe.html", "/build", fields, answer=answer) if is_dry else leading(request, answer)
+    return await _submit(request, submissions, "recipe.html", "/build", recipe_request)
 
 
 @get("/augment")
@@ -49,10 +44,21 @@ async def augment_form() -> Response[str]:
 @post("/augment", request_max_body_size=None)  # `read_form` limits the size
 async def submit_augment(request: HttpRequest, submissions: NamedDependency[Submissions]) -> Response[Any]:
     """Request an image with additions, and lead to its page; or show the dry run, or what is wrong."""
+    return await _submit(request, submissions, "augment.html", "/augment", augment_request)
+
+
+class RequestOf(Protocol):
+    def __call__(self, fields: Fields, /, *, dry_run: bool) -> ContainerRequest:
+        """Return the request of a form; raises `BadRequest` with what is wrong."""
+
+
+async def _submit(
+    request: HttpRequest, submissions: Submissions, template: str, path: str, request_of: RequestOf
+) -> Response[Any]:
     fields = await read_form(request)
     is_dry = fields.get("action") == "dry"
     try:
-        answer = await submissions.send(request.scope, augment_request(fields, dry_run=is_dry))
+        answer = await submissions.send(request.scope, request_of(fields, dry_run=is_dry))
     except SwellError as error:
-        return show_form("augment.html", "/augment", fields, problem=error)
-    return show_form("augment.html", "/augment", fields, answer=answer) if is_dry else leading(request, answer)
+        return show_form(template, path, fields, problem=error)
+    return show_form(template, path, fields, answer=answer) if is_dry else leading(request, answer)
