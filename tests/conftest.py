@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out the files of other parts. Files are dealt out by size, to and fro, so that the parts take about equal time."""
+    """Leave out the files of other parts. They are dealt out by size, to and fro, so that parts take equal time."""
     part, parts = map(int, config.getoption("part").split("/"))
     if parts == 1 or not collection_path.name.startswith("test_"):
         return None

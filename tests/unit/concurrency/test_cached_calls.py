@@ -59,7 +59,7 @@ async def test_errors_are_not_cached() -> None:
 
 async def test_an_unusable_result_is_a_miss() -> None:
     """As the location of a blob that is about to expire."""
-    counter = CacheCounter("test")
+    counter = CacheCounter("texts")
     texts = cached_texts(counter)
     texts.get("a")
     await texts.call("a", Source())

@@ -1,8 +1,8 @@
 """The part of an SBOM of syft that grype reads: packages without the lists of their files.
 
 These lists are nine tenths of the SBOM of a Debian image, and half of the time of a match.
-Source: grype 0.121, https://github.com/anchore/grype/blob/v0.121.0/grype/pkg/package.go: it removes a package that another
-one owns. It compares the files of the owner with the locations of the package, so those files are not removed here.
+Source: grype 0.121, https://github.com/anchore/grype/blob/v0.121.0/grype/pkg/package.go: it removes a package that
+another one owns. It compares the files of the owner with the locations of the package, so those files stay here.
 """
 
 from collections.abc import Iterator
