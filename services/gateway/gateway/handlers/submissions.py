@@ -15,6 +15,8 @@ from gateway.domain.platform import Login
 from gateway.http.bodies import read_json
 from gateway.http.caller import Callers
 from gateway.http.errors import expected, send_error
+from gateway.http.large_bodies import reservation_of
+from gateway.submit.rules.layers import MAX_INLINE, ZLIB_SCHEME, inline_layers
 from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerAnswer, ContainerRequest
 
@@ -56,6 +58,7 @@ class Submissions:
         if not self._shares.take_at_once(client):
             await self._shares.take(client)
         try:
+            await _reserve_inflated(scope, container_request)
             await self._live.take_token(user, address)
             try:
                 answer = await self._container_requests.submit(container_request, caller, legacy=legacy)
@@ -68,6 +71,13 @@ class Submissions:
             if secret:
                 self._callers.guess_limiter.remember(secret)
         return answer
+
+
+async def _reserve_inflated(scope: Scope, container_request: ContainerRequest) -> None:
+    """Wait for the memory of layers that are packed twice: a request of a kilobyte can have megabytes of them."""
+    if any(each.startswith(ZLIB_SCHEME) for each in inline_layers(container_request)):
+        reservation = reservation_of(scope)
+        await reservation.take(max(MAX_INLINE - reservation.size, 0))
 
 
 class SubmissionsHandler:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from gateway.access.image_access import ImageAccess
+from gateway.access.shares import Shares
 from gateway.domain.grant import Grant
 from gateway.domain.identity import Caller
 from gateway.domain.server_config import ServerConfig
@@ -37,6 +38,9 @@ from swell.store.builds import Builds
 class Grants(Protocol):
     async def put(self, grant: Grant, record: ContainerRecord) -> None:
         """Store the grant and the record of the request in one transaction."""
+
+
+SLOW_AT_ONCE = 2  # requests of one client that are inflated
 
 
 class ContainerRequests:
@@ -73,6 +77,7 @@ class ContainerRequests:
         self._scans = scans
         self._notices = notices
         self._secrets = secrets
+        self._slow = Shares(SLOW_AT_ONCE)
         self._now = now
         self._count_hit = count_hit
         self._tasks = TaskOwner()
@@ -90,7 +95,9 @@ class ContainerRequests:
             TooManyRequests: the request needs a build, and *caller* has reached the limit.
         """
         policy = self._access.policy  # before it is checked: a newer one is checked at the pull
-        request = with_cache(await self._validate(container_request, legacy=legacy), caller, self._config.repositories)
+        request = with_cache(
+            await self._validate(container_request, caller, legacy=legacy), caller, self._config.repositories
+        )
         request = await with_secrets(request, caller.identity, self._secrets)
         caller = await authorize(request, caller, self._access)
         plan = await self._scans.plan(request, caller)
@@ -128,8 +135,11 @@ class ContainerRequests:
         )
         return legacy_answer(answer, grant) if legacy else answer
 
-    async def _validate(self, container_request: ContainerRequest, *, legacy: bool) -> BuildRequest:
-        """Validate in a thread if the request has inline data to inflate: the event loop stays free."""
+    async def _validate(self, container_request: ContainerRequest, caller: Caller, *, legacy: bool) -> BuildRequest:
+        """Validate in a thread if the request has inline data to inflate: the event loop stays free.
+
+        Inflating takes seconds, and there are few threads, so a client has two of them at most.
+        """
         check = partial(
             validate,
             container_request,
@@ -137,7 +147,10 @@ class ContainerRequests:
             legacy=legacy,
             default_channels=self._config.conda_default_channels,
         )
-        return await asyncio.to_thread(check) if is_slow_to_validate(container_request) else check()
+        if not is_slow_to_validate(container_request):
+            return check()
+        async with self._slow.taken(caller):
+            return await asyncio.to_thread(check)
 
     async def _start(self, request: BuildRequest, parts: Sequence[BuildRequest], caller: Caller) -> StartResult:
         """Store the layers of *request*; return its image, which exists or is made by a build or a mirror."""

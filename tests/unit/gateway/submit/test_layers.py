@@ -1,11 +1,14 @@
 """Inline layers are bounded by their unpacked size, not only by the size of the request."""
 
 import gzip
+import io
+import tarfile
+import zlib
 from base64 import b64encode
 
 import pytest
 
-from gateway.submit.rules.layers import InlineLayers
+from gateway.submit.rules.layers import InlineLayers, validate_config
 from gateway.submit.rules.sizes import is_slow_to_validate
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.packages import Packages
@@ -57,3 +60,31 @@ def test_most_requests_are_validated_in_the_event_loop() -> None:
     container_request = ContainerRequest(container_image="a", container_config=ContainerConfig(layers=(NOTHING,)))
 
     assert not is_slow_to_validate(container_request)
+
+
+def test_layers_that_are_packed_twice_are_bounded_together() -> None:
+    """A request of a megabyte had a hundred layers of 16 MiB, each zeros that were packed without compression."""
+
+    def packed(number: int) -> ContainerLayer:
+        with io.BytesIO() as file:
+            with tarfile.open(fileobj=file, mode="w") as tar:
+                tar.addfile(tarfile.TarInfo(str(number)))
+                member = tarfile.TarInfo("zeros")
+                member.size = 12 << 20
+                tar.addfile(member, io.BytesIO(bytes(member.size)))
+            content = gzip.compress(file.getvalue(), 0)
+        return ContainerLayer(location="gzip:" + b64encode(zlib.compress(content)).decode())
+
+    layers = tuple(map(packed, range(3)))
+    assert sum(len(each.location) for each in layers) < 200_000
+
+    with pytest.raises(TooLarge, match="together"):
+        validate_config(ContainerConfig(layers=layers), InlineLayers())
+
+
+def test_what_is_packed_twice_is_unpacked_in_a_thread() -> None:
+    """2,500 characters became a tar of 1 GiB, and no other client got an answer meanwhile."""
+    layer = ContainerLayer("gzip:" + b64encode(zlib.compress(zeros(10))).decode())
+
+    assert is_slow_to_validate(ContainerRequest(container_config=ContainerConfig(layers=(layer,))))
+    assert is_slow_to_validate(ContainerRequest(build_context=layer))

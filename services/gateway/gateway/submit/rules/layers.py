@@ -7,7 +7,7 @@ import zlib
 
 import msgspec
 
-from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.errors import BadRequest, DigestInvalid, TooLarge
 from swell.layers import measure
 from swell.net.addresses import parse_url
@@ -24,6 +24,7 @@ MAX_URL = 8192  # characters of the URL of a layer; signed URLs are long
 DATA_SCHEME = "data:"
 ZLIB_SCHEME = "gzip:"  # Wave's name; the content is in zlib's format
 MAX_INFLATED = 16 << 20  # bytes of an inline layer
+MAX_INLINE = 32 << 20  # bytes of all inline layers of a request together: a kilobyte can become a megabyte
 
 _WEB_SCHEMES = ("http://", "https://")
 _MEDIA_TYPES = frozenset({OCI_ZSTD_LAYER, OCI_TAR_LAYER})
@@ -35,14 +36,18 @@ class InlineLayers:
     def __init__(self, limit: int = MAX_TAR) -> None:
         self.blobs: dict[str, bytes] = {}
         self._remaining = self._limit = limit
+        self._size = 0
 
     def add(self, content: bytes, layer: ContainerLayer) -> ContainerLayer:
         """Store the gzip *content*, and return *layer* with its digests and size.
 
         Raises:
             BadRequest, DigestInvalid: it is not a layer, or its digest or size differ from those of *layer*.
-            TooLarge: all layers together unpack to more than the limit.
+            TooLarge: all layers together have more than 32 MiB, or unpack to more than the limit.
         """
+        self._size += len(content)
+        if self._size > MAX_INLINE:
+            raise TooLarge(f"the layers of a request may have {MAX_INLINE} bytes together")
         try:
             meter = measure(content, self._remaining)
         except TooLarge as error:
@@ -51,6 +56,13 @@ class InlineLayers:
         self._remaining -= meter.tar_size
         self.blobs[str(verified.gzip_digest)] = content
         return verified
+
+
+def inline_layers(request: ContainerRequest) -> list[str]:
+    """The locations of the layers that *request* contains."""
+    layers = [*((request.container_config and request.container_config.layers) or ())]
+    layers += [request.build_context] if request.build_context else []
+    return [each.location for each in layers if each.location.startswith((DATA_SCHEME, ZLIB_SCHEME))]
 
 
 def validate_config(config: ContainerConfig | None, inline: InlineLayers) -> ContainerConfig | None:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from gateway.submit.rules.layers import ZLIB_SCHEME
 from gateway.submit.rules.texts import MAX_CONDA_FILE
 from swell.api.containers import ContainerRequest
 from swell.conda.match_specs import is_parser_loaded
@@ -27,7 +28,9 @@ def check_sizes(request: ContainerRequest) -> None:
 
 
 def is_slow_to_validate(request: ContainerRequest) -> bool:
-    """Whether the texts of *request* are long; to validate the largest environment takes about a second.
+    """Whether the texts of *request* are long, or packed twice: a kilobyte of `gzip:` can become a gigabyte.
+
+    To validate the largest environment takes about a second.
 
     The first packages load the parser of match specifications.
     """
@@ -36,6 +39,8 @@ def is_slow_to_validate(request: ContainerRequest) -> bool:
     config, packages = request.container_config, request.packages
     layers = (*((config.layers or ()) if config else ()), request.build_context)
     texts = [layer.location for layer in layers if layer]
+    if any(text.startswith(ZLIB_SCHEME) for text in texts):
+        return True
     texts += [request.container_file or "", request.conda_file or ""]
     if packages:
         texts += [packages.environment or "", *(packages.entries or ())]
