@@ -36,6 +36,7 @@ from tests.bench.starts import starts
 from tests.bench.submits import augmentation, augmentation_with_layer
 from tests.bench.table import table, write
 from tests.bench.watching import watched_build
+from tests.bench.workers import workers
 
 MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "memory": memory,  # first, because idle memory needs a new stack
@@ -51,6 +52,7 @@ MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {
     "ceiling": ceilings,
     "tag": manifest_by_tag,
     "digest": manifest_by_digest,
+    "workers": workers,
     "identified": identified_pull,
     "lookup": socket_lookup,
     "cold": cold_manifest,
