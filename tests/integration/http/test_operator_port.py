@@ -2,12 +2,15 @@
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
 from registry_proxy.adapters.image_cache import STALE
 from swell.errors import Unavailable
@@ -127,3 +130,24 @@ async def test_a_blocked_event_loop_is_not_alive(listen: str, monkeypatch: pytes
             client.settimeout(30)
             answer = client.recv(100)  # it blocks this event loop
     assert b" 503 " in answer
+
+
+async def test_the_probe_of_compose_distinguishes_ready_services(listen: str) -> None:
+    """It runs in each container of a service: `python` without site-packages, of the same image."""
+    services = yaml.safe_load(Path("docker-compose.yml").read_text())["services"]
+    _, program, *options, script = services["gateway"]["healthcheck"]["test"]
+    assert program == "python"
+    script = script.replace("9190", listen.rpartition(":")[2])
+
+    async def probed() -> int:
+        process = await asyncio.create_subprocess_exec(sys.executable, *options, script)
+        return await process.wait()
+
+    async def ready() -> Mapping[str, Any]:
+        return {"status": "UP"}
+
+    async with operator_port("test", listen) as port:
+        assert await probed() == 1
+        port.ready = ready
+        assert await probed() == 0
+    assert await probed() == 1
