@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-full check mutants audit release release-notes wheels bench bench-compare clean format protos protos-current baseline lock system system-test
+.PHONY: help up demo test test-full compose-test cluster-test check mutants audit release release-notes wheels bench bench-compare clean format protos protos-current baseline lock system system-test
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -55,6 +55,20 @@ test: check system-test engine scanners ## the tests that a change must pass: ch
 test-full: test cosign helm trivy ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
 	$(UNIT) --hypothesis-profile=thorough
 	$(BIN)/pytest -m full || [ $$? = 5 ]  # 5: no test is marked
+	$(MAKE) compose-test
+
+# Daemons of these tests change networks and mounts of their machine, so they get namespaces of their own.
+ALONE := deploy/testing/alone.sh $(CURDIR)/$(BIN)
+compose-test: system-test engine scanners ## test docker-compose.yml on a Docker daemon of its own; part of test-full
+	$(ALONE)/pytest -m compose tests/e2e/test_compose.py tests/e2e/test_compose_upgrade.py
+
+cluster-test: system-test engine scanners helm ## compile Kubernetes (12 minutes of CPU time, once), start a cluster of one node, and test the chart on it
+	$(call apt,debootstrap containernetworking-plugins)
+	@deploy/testing/cluster/build.sh $(BIN)/python
+	@deploy/testing/dns/build.sh $(BIN)/python
+	@deploy/testing/debian-program.sh etcd-server etcd
+	$(ALONE)/python -m tests.cluster.images
+	$(ALONE)/pytest -m cluster tests/cluster
 
 check: .venv/ready protos-current ## quick checks: format, lint, types, import contracts, protos, unit tests
 	$(BIN)/ruff format --check -q .
