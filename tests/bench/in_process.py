@@ -33,6 +33,7 @@ from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
 from gateway.http.edge import Edge
+from gateway.pull.gates import Gates
 from gateway.pull.pulls import Pulls
 from gateway.settings import Settings
 from swell import log
@@ -92,7 +93,7 @@ def application() -> Edge:
     grants, limits = CachedGrants(cast(RedisGrants, stored)), Limits(stored, quotas, fail_open=True)
     images, builds = CachedImages(cast(RemoteImages, stored), 32 << 20), BuildWaiter(stored, timedelta(minutes=1))
     vault = VaultUse(stored, CachedStates(stored, _Connected()), CredentialRules())
-    pulls = Pulls(grants, builds, images, limits, "http://localhost:9090", GuessLimiter(), vault=vault)
+    pulls = Pulls(grants, builds, images, limits, "http://localhost:9090", GuessLimiter(), gates=Gates(vault=vault))
     count, address = PullCounter(stored, cast(Journal, stored)).count, ClientAddress()
     recent = RecentPulls(grants, limits, count, address, vault)
     return Edge(RegistryHandler(pulls, count, address, recent=recent), _no_framework, recent)

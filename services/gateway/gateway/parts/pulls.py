@@ -8,6 +8,7 @@ from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.relay import Relay
 from gateway.parts.shared import Shared
+from gateway.pull.gates import Gates
 from gateway.pull.pulls import Pulls
 from gateway.settings import BlobDelivery, Settings
 
@@ -24,9 +25,7 @@ def registry_handler(
         shared.config.server_url,
         shared.guess_limiter,
         anonymous_access=settings.anonymous_access,
-        scan_gate=shared.scan_gate,
-        vault=vault,
-        policy_gate=gate,
+        gates=Gates(gate, vault, shared.scan_gate),
     )
     is_relayed = settings.blob_delivery is BlobDelivery.RELAY
     relay = Relay(RemoteDataPort(settings.spool)) if is_relayed else None

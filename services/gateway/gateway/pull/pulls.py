@@ -8,13 +8,12 @@ from gateway.access.guess_limiter import GuessLimiter
 from gateway.domain.grant import Grant, check_served, served_tag
 from gateway.domain.location import Location
 from gateway.domain.token import is_token
+from gateway.pull.gates import NO_GATES, Gates
 from swell.concurrency.retry import retry_until_available
 from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
-from swell.oci.reference import Reference, parse_reference
 from swell.oci.referrers_tag import parse_referrers_tag
-from swell.registry.principal import Principal
 from swell.spans import follow
 from swell.store.records import BuildResult
 
@@ -59,31 +58,12 @@ class Limits(Protocol):
         """
 
 
-class ScanGate(Protocol):
-    async def check(self, grant: Grant) -> None:
-        """Raise `ScanDenied` if the required scan of *grant* does not allow the image; wait for the end of the scan."""
-
-
-class Vault(Protocol):
-    async def check(self, principal: Principal, image: Reference) -> None:
-        """Raise `Denied` if a stored credential for *image* was deleted since *principal* got its rights."""
-
-
-class PolicyGate(Protocol):
-    def allows(self, grant: Grant) -> bool:
-        """Whether *grant* is known to be allowed, without waiting."""
-
-    async def check(self, grant: Grant) -> None:
-        """Raise `PolicyDenied` if the policy has changed since the request, and does not allow *grant*."""
-
-
 class Pulls:
     """Serves the image of a token. A token gives access to one image, under one name.
 
     Unknown tokens count as guesses of the client's address, which gets `TooManyRequests` after too many. Without
-    *anonymous_access* the tokens of anonymous requests are refused, also the ones issued before. With a *scan_gate*,
-    required scans are enforced. With a *vault*, images are not served that were requested with a deleted credential;
-    with a *policy_gate*, none that a newer policy does not allow.
+    *anonymous_access* the tokens of anonymous requests are refused, also the ones issued before. *gates* check what may
+    have changed since the request.
     """
 
     def __init__(
@@ -96,13 +76,9 @@ class Pulls:
         guess_limiter: GuessLimiter | None = None,
         *,
         anonymous_access: bool = True,
-        scan_gate: ScanGate | None = None,
-        vault: Vault | None = None,
-        policy_gate: PolicyGate | None = None,
+        gates: Gates = NO_GATES,
     ) -> None:
-        self._vault = vault
-        self._policy_gate = policy_gate
-        self._scan_gate = scan_gate
+        self._gates = gates
         self._guess_limiter = guess_limiter or GuessLimiter()
         self._anonymous_access = anonymous_access
         self._grants = grants
@@ -160,9 +136,7 @@ class Pulls:
         Raises:
             NameUnknown: the token is unknown, or gives no access to an image of this name here.
             BuildFailed: the build failed.
-            Denied: the stored credential with which the image was requested is deleted.
-            PolicyDenied: a policy that is newer than the token does not allow it.
-            ScanDenied: a required scan does not allow the image, and scans are enforced at the pull.
+            Denied, PolicyDenied, ScanDenied: see `Gates.check`.
             Unavailable: the build or the scan takes longer than a pull may wait.
             TooManyRequests: too many unknown tokens were tried from *address*.
         """
@@ -179,12 +153,7 @@ class Pulls:
             get = partial(self._grants.get, token)  # again: it may have been revoked while the build ran
             if await (retry_until_available(get, SHORT_OUTAGE) if has_waited else get()) is None:
                 raise NameUnknown
-        if self._policy_gate and not self._policy_gate.allows(grant):
-            await self._policy_gate.check(grant)
-        if self._vault:
-            await self._vault.check(grant.principal, parse_reference(grant.image))
-        if self._scan_gate:
-            await self._scan_gate.check(grant)
+        await self._gates.check(grant)
         return grant, has_waited
 
     async def _find_grant(self, token: str, address: str) -> Grant:

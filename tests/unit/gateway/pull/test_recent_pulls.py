@@ -21,6 +21,7 @@ from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
 from gateway.http.edge import Edge
+from gateway.pull.gates import NO_GATES, Gates
 from gateway.pull.pulls import Pulls
 from swell.api.containers import ContainerRecord, ScanMode
 from swell.jobs.messages import TokenRevoked, VaultChanged
@@ -50,13 +51,13 @@ class Allowing:
 class Site:
     """A gateway for one token, with the real caches and limits."""
 
-    def __init__(self, clock: Clock, **pulls: Any) -> None:
+    def __init__(self, clock: Clock, gates: Gates = NO_GATES) -> None:
         self.stored, self.images, self.counted = MemoryGrants(), MemoryImages(), 0
         self.grants = CachedGrants(cast(RedisGrants, self.stored), now=clock)
         limits = Limits(MemoryBuckets(clock), Quotas(anonymous_pull=Quota(PERMITS, 3600)), fail_open=False, clock=clock)
-        use_case = Pulls(self.grants, KnownEnds(), self.images, limits, "", **pulls)
+        use_case = Pulls(self.grants, KnownEnds(), self.images, limits, "", gates=gates)
         address = ClientAddress()
-        self.recent = RecentPulls(self.grants, limits, self._count, address, pulls.get("vault"))
+        self.recent = RecentPulls(self.grants, limits, self._count, address, cast(Any, gates.vault))
         registry = RegistryHandler(use_case, self._count, address, recent=self.recent)
         self.edge = Edge(registry, registry, self.recent)
 
@@ -211,7 +212,7 @@ async def test_a_tag_of_referrers_is_always_read(site: Site) -> None:
 async def test_a_required_scan_is_checked_each_time(clock: Clock) -> None:
     """It may refuse a pull while the token stays valid."""
     check = Allowing()
-    site = Site(clock, scan_gate=check)
+    site = Site(clock, Gates(scan=check))
     await site.grant(scan_id="sc-1", scan_mode=ScanMode.REQUIRED)
 
     for _ in range(3):
@@ -246,7 +247,7 @@ def vaults(clock: Clock) -> Vaults:
 @pytest.fixture
 async def users_site(clock: Clock, vaults: Vaults) -> Site:
     """A gateway for a token that was requested with a stored credential."""
-    site = Site(clock, vault=vaults.use)
+    site = Site(clock, Gates(vault=vaults.use))
     await site.grant(principal=with_owners("vault", ["user:ada@1"]))
     return site
 
