@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from gateway.access.accounts import Accounts
+from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.keys import DEFAULT_PAGE, MAX_PAGE, Actor, KeyIssuer
 from gateway.audit.events import NO_AUDIT, Action, Audit
 from gateway.domain.account import MAX_ACCOUNTS, Account, check_password, is_account_name, new_password
@@ -49,6 +50,7 @@ class AccountManager:
         accounts: Accounts,
         key_issuer: KeyIssuer,
         sessions: Sessions,
+        guess_limiter: GuessLimiter | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         audit: Audit = NO_AUDIT,
     ) -> None:
@@ -56,6 +58,7 @@ class AccountManager:
         self._accounts = accounts
         self._key_issuer = key_issuer
         self._sessions = sessions
+        self._guess_limiter = guess_limiter or GuessLimiter()
         self._now = now
         self._audit = audit
 
@@ -122,6 +125,7 @@ class AccountManager:
             BadRequest: the password is too weak, or is missing.
             NotFound: the account does not exist, or is another user's.
             ScopeRequired: a user may change nothing but the password.
+            TooManyRequests: too many wrong passwords came from *address*, or too many are being verified.
         """
         await self.get(actor, name)
         password = change.password
@@ -165,7 +169,8 @@ class AccountManager:
             raise ScopeRequired("only an operator may change more than the password of an account")
         current = (change.current_password or "").encode("utf-8", "replace")
         try:
-            await self._accounts.check(name.encode(), current, address)
+            with self._guess_limiter.attempt(address, f"password of {name}: {change.current_password}"):
+                await self._accounts.check(name.encode(), current, address)
         except AccountRequired as error:
             raise BadRequest("currentPassword is not the password of this account") from error
 

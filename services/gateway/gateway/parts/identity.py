@@ -70,7 +70,7 @@ async def open_identity_parts(
             vault.equip if vault else None,
         ),
         accounts,
-        AccountManager(stored_accounts, accounts, key_issuer, sessions, audit=shared.audit),
+        AccountManager(stored_accounts, accounts, key_issuer, sessions, shared.guess_limiter, audit=shared.audit),
         key_issuer,
         sessions,
         SignIn(client, stored_sessions, server_url),

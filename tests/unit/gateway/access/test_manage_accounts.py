@@ -9,13 +9,15 @@ import pytest
 
 from gateway.access import accounts as module
 from gateway.access.accounts import Accounts
+from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.keys import Actor, KeyIssuer
 from gateway.access.manage_accounts import AccountManager
 from gateway.domain.account import Account
 from gateway.domain.identity import USER_SCOPES, Identity, Scope
+from gateway.domain.quota import Quota
 from swell.api.accounts import AccountChange, AccountRequest
 from swell.api.keys import KeyRequest
-from swell.errors import AccountRequired, BadRequest, NotFound, ScopeRequired, Unavailable
+from swell.errors import AccountRequired, BadRequest, NotFound, ScopeRequired, TooManyRequests, Unavailable
 from tests.unit.gateway.doubles import NOON, MemoryAccounts, MemoryKeys
 
 OPS = Actor("ops")
@@ -62,7 +64,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Site:
     accounts = Accounts({b"ops": bcrypt.hashpw(b"of the file", bcrypt.gensalt(4))}, stored)
     issuer = KeyIssuer(keys, Silent(), lambda: NOON)
     site = Site(stored, keys, [], accounts, issuer, None)  # type: ignore[arg-type]
-    site.manager = AccountManager(stored, accounts, issuer, site, lambda: NOON)
+    site.manager = AccountManager(stored, accounts, issuer, site, now=lambda: NOON)
     return site
 
 
@@ -190,6 +192,20 @@ async def test_users_change_their_own_password_only(site: Site) -> None:
     await site.manager.change(grace, "grace", AccountChange(password=new, current_password=PASSWORD), HERE)
 
     assert (await site.sign_in("grace", new)).name == "grace"
+
+
+async def test_a_stolen_key_guesses_no_password(site: Site) -> None:
+    """Each wrong current password counts as a guess of the address."""
+    limiter = GuessLimiter(Quota(3, 3600))
+    manager = AccountManager(site.stored, site.accounts, site.issuer, site, limiter, lambda: NOON)
+    grace = await site.make()
+    guesses = [AccountChange(password="another password", current_password=f"guess {each}") for each in range(4)]
+    for guess in guesses[:3]:
+        with pytest.raises(BadRequest):
+            await manager.change(grace, "grace", guess, HERE)
+
+    with pytest.raises(TooManyRequests):
+        await manager.change(grace, "grace", guesses[3], HERE)
 
 
 async def test_users_reach_no_other_account(site: Site) -> None:
