@@ -1,6 +1,6 @@
 """`/v1alpha2/preferences`: when a user gets e-mail."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from litestar import Controller, get, put
 from litestar.di import NamedDependency
@@ -15,6 +15,7 @@ from gateway.notices.queue import Preferences as Known
 from swell.api.preferences import Preferences
 
 
+@runtime_checkable
 class StoredPreferences(Known, Protocol):
     async def put(self, user: str, preference: Preference | None) -> None:
         """Store *preference*, or delete it."""
