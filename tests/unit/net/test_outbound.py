@@ -20,7 +20,7 @@ from yarl import URL
 from swell.errors import AddressForbidden, UpstreamBroken
 from swell.net.addresses import is_public, looks_public
 from swell.net.outbound import Policy, Reach, check_target, open_session, reachable, send
-from swell.net.reach import ClientCertificate, trusting
+from swell.net.reach import ClientCertificate, client_certificate, trusting
 from swell.settings import SettingsInvalid
 
 FORBIDDEN = [
@@ -207,6 +207,19 @@ async def test_a_file_without_certificates_stops_the_service(tmp_path: Path) -> 
     for name in ("ca.pem", "absent.pem"):
         with pytest.raises(SettingsInvalid, match="SWELL_CA_FILE"):
             open_session(Policy(), Reach(ca_file=tmp_path / name))
+
+
+def test_a_certificate_needs_a_key_and_a_key_its_certificate() -> None:
+    """A service that was given half of the pair must not connect without a certificate."""
+    certificate, key = Path("tls.crt"), Path("tls.key")
+
+    assert client_certificate("SWELL_NATS", None, None) is None
+    assert client_certificate("SWELL_NATS", certificate, key) == ClientCertificate(
+        "SWELL_NATS_CERTIFICATE_FILE and SWELL_NATS_CERTIFICATE_KEY_FILE", certificate, key
+    )
+    for half in ((certificate, None), (None, key)):
+        with pytest.raises(SettingsInvalid, match="set SWELL_NATS_CERTIFICATE_FILE and SWELL_NATS_CERTIFICATE_KEY"):
+            client_certificate("SWELL_NATS", *half)
 
 
 def test_a_certificate_is_sent_only_with_its_own_key(tmp_path: Path) -> None:

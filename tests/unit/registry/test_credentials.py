@@ -5,9 +5,12 @@ import json
 
 import pytest
 
-from swell.oci.reference import parse_reference
+from swell.oci.reference import Reference, parse_reference
 from swell.registry.credentials import Credentials, Keyring, parse_auth_file, parse_basic, path_of
+from swell.registry.principal import PUBLIC, Principal, with_owners
 from swell.settings import SettingsInvalid
+
+USER = with_owners("user", ["ada"])
 
 
 def auth_file(**entries: str) -> bytes:
@@ -139,3 +142,28 @@ def test_what_is_not_base64_of_a_login_is_refused(text: str) -> None:
 def test_zeros_at_the_end_of_a_password_are_dropped() -> None:
     """Old Docker versions pad so."""
     assert parse_basic("bWU6cHcAAA==") == Credentials("me", "pw")
+
+
+class OneUser:
+    """The credentials of one user for every image, once they are loaded."""
+
+    def __init__(self) -> None:
+        self.loaded: Credentials | None = None
+
+    def known(self, reference: Reference, principal: Principal) -> Credentials | None:
+        return self.loaded if principal == USER else None
+
+    async def load(self, reference: Reference, principal: Principal) -> Credentials | None:
+        self.loaded = Credentials("ada", "secret")
+        return self.known(reference, principal)
+
+
+async def test_credentials_of_users_precede_those_of_the_operator() -> None:
+    """They are used after they were loaded, and for their owner only."""
+    image = parse_reference("quay.io/team/tool:1")
+    keys = Keyring({"quay.io": Credentials("operator", "1")}, lambda *_: True, OneUser())
+
+    assert keys.find(image, USER) == Credentials("operator", "1")
+    assert await keys.load(image, USER) == Credentials("ada", "secret")
+    assert keys.find(image, USER) == Credentials("ada", "secret")
+    assert keys.find(image, PUBLIC) == Credentials("operator", "1")

@@ -12,7 +12,7 @@ from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import Unavailable
 from swell.jobs.messages import TokenRevoked
-from tests.integration.gateway.conftest import TOKEN, asked, make_grant, record_of
+from tests.integration.gateway.grants import TOKEN, asked, make_grant, record_of
 
 LAYER = ContainerLayer("https://example.com/a.tar.gz", "sha256:" + "a" * 64, 12, "sha256:" + "b" * 64)
 

@@ -13,7 +13,7 @@ from gateway.domain.lease_terms import LeaseTerms
 from swell.errors import NotFound, TooManyRequests
 from swell.store import keys
 from tests.e2e.client import until as eventually
-from tests.integration.gateway.conftest import record_of
+from tests.integration.gateway.grants import record_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 TERMS = LeaseTerms(step=timedelta(minutes=20), limit=timedelta(days=2), check=timedelta(0))

@@ -20,7 +20,7 @@ from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.principal import OPERATOR, PUBLIC, Principal
-from tests.integration.gateway.conftest import make_grant
+from tests.integration.gateway.grants import make_grant
 
 UBUNTU = parse_reference("ubuntu:22.04")
 DIGEST = digest_of(b"a layer")

@@ -31,7 +31,7 @@ from swell.serve import Address
 from swell.testing.images import make_layer
 from swell.testing.registry import FakeRegistry
 from swell_embedded.ports import Ports
-from tests.integration.gateway.conftest import make_grant
+from tests.integration.gateway.grants import make_grant
 from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryLeases, PublicStore
 
 KEY = b"link key"

@@ -38,7 +38,7 @@ from swell.rpc.server import answering
 from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.serve import Address
 from swell_embedded.ports import Ports
-from tests.integration.gateway.conftest import make_grant
+from tests.integration.gateway.grants import make_grant
 from tests.integration.gateway.harness import Answer, Client
 from tests.integration.registry_proxy.registries.faults import DIGEST, FAULTS, MANIFEST, SECRET, raw
 from tests.integration.registry_proxy.support import Answer as Upstream

@@ -1,4 +1,4 @@
-"""What the tests of the gateway's edges share."""
+"""Grants, and the records of their requests, for the tests of the gateway's adapters."""
 
 from datetime import UTC, datetime, timedelta
 
