@@ -89,7 +89,7 @@ async def test_every_documented_read_operation_works(
         names["keyId"] = (await ask(operated, "POST", "/v1alpha2/keys", {}, **USER_TOKEN)).json["id"]
 
     query = f"?image={built['containerImage']}" if operation.required else ""
-    if operation.path.endswith("/webhooks"):  # an operator names the owner
+    if operation.path.endswith(("/webhooks", "/preferences")):  # an operator names the owner
         query = "?user=ada"
     path = operation.path.format_map(names) + query
     answer = await ask(operated, "GET", path, **LOGIN if operation.account or operation.personal else {})
