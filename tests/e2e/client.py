@@ -69,14 +69,15 @@ class Swell:
         async with self._session.get(f"{self.url}{path}") as response:
             return response.status, await response.json(content_type=None)
 
-    async def read(self, path: str) -> tuple[int, bytes]:
-        """Follow redirects from *path* and return the status and the body."""
-        async with self._session.get(f"{self.url}{path}") as response:
+    async def read(self, path: str, key: str = "") -> tuple[int, bytes]:
+        """Follow redirects from *path*, with an API *key*, and return the status and the body."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with self._session.get(f"{self.url}{path}", headers=headers) as response:
             return response.status, await response.read()
 
-    async def bytes(self, path: str) -> bytes:
+    async def bytes(self, path: str, key: str = "") -> bytes:
         """Return the body at *path*; the status must be 200."""
-        status, body = await self.read(path)
+        status, body = await self.read(path, key)
         assert status == 200, body
         return body
 

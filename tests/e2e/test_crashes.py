@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
 from swell.store import redis
 from swell.store.builds import RedisBuilds
+from swell_client import SwellClientError, Unreachable
 from swell_embedded.backends import BACKENDS
 from swell_embedded.ports import Ports
 from swell_embedded.services import SERVICES
@@ -109,7 +109,7 @@ async def test_a_build_that_was_stored_but_not_published_is_published_later(
 
         (build_id,) = await until(stored)
     fragile.kill("gateway")
-    with pytest.raises(aiohttp.ClientError):
+    with pytest.raises(Unreachable):
         await submitting
     fragile.kill("nats")  # bytes that were sent and not yet read are lost as well
     await fragile.restart("nats")
@@ -172,7 +172,7 @@ async def test_make_up_restarts_every_crashed_process(
                         answer = await swell.build(f"FROM {upstreams.image()}\nENV N={number}\n")
                         async with asyncio.timeout(20):
                             return bool((await swell.ended(answer["buildId"]))["succeeded"])
-                    except (AssertionError, KeyError, TimeoutError, aiohttp.ClientError):
+                    except (AssertionError, KeyError, TimeoutError, SwellClientError):
                         return False
 
                 await until(works, seconds=60)

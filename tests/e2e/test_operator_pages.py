@@ -89,7 +89,8 @@ async def test_an_operator_looks_after_the_server(
     letter = page.locator("tbody tr").filter(has_text="bd-00000000000000fe_1")
     await reloaded_until(page, letter)
     await check(page, "operator-dead-letters")
-    await letter.get_by_role("button", name="Replay").click()
+    async with page.expect_navigation():
+        await letter.get_by_role("button", name="Replay").click()
     await reloaded_until(page, letter)
     await letter.get_by_role("button", name="Discard").click()
     await expect(letter).to_have_count(0)

@@ -76,14 +76,16 @@ async def test_the_command_in_the_configuration_of_nextflow_prints_a_name(
     assert re.fullmatch(r"\S+/wt/\S+\n", output)
 
 
-async def test_the_steps_of_ci_services_run(environment: dict[str, str], tmp_path: Path) -> None:
+async def test_the_steps_of_ci_services_run(
+    environment: dict[str, str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The installation is tested elsewhere; the rest runs in its order, with a key in the place of the job's token."""
     workflows: list[dict[str, Any]] = [yaml.safe_load(block) for block in blocks("yaml")]
     github, gitlab = workflows
     assert github["jobs"]["build"]["permissions"]["id-token"] == "write"
     assert gitlab["image"]["id_tokens"].keys() == {"SWELL_TOKEN"}
     steps = [step["run"] for step in github["jobs"]["build"]["steps"] if "run" in step]
-    variables = tmp_path / "github.env"
+    variables = tmp_path_factory.mktemp("runner") / "github.env"  # not in the build context: it has the token
     variables.touch()
     job = environment | {"KEY": environment["SWELL_TOKEN"], "GITHUB_ENV": str(variables)}
     job |= {"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t", "ACTIONS_ID_TOKEN_REQUEST_URL": "http://localhost:1?a=b"}

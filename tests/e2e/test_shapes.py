@@ -11,7 +11,7 @@ from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive
-from tests.e2e.client import Fields, Swell, as_data, encoded
+from tests.e2e.client import PLAIN, PUSHER, Fields, Swell, as_data, encoded
 from tests.e2e.engines import ALONE, Engine, pull, run, succeed
 from tests.e2e.test_builds import manifest_path
 from tests.e2e.test_requests import LOCK, SAMTOOLS, SHOW, tool_images
@@ -59,10 +59,10 @@ async def in_chroot(root: Path, *command: str) -> str:
 
 
 async def sif_of(swell: Swell, answer: Fields, folder: Path) -> Path:
-    """Wait for the build of *answer* and return its SIF file."""
+    """Wait for the build of *answer* and return its SIF file, read by the user who requested it."""
     assert (await swell.ended(answer["buildId"]))["succeeded"], await swell.log(answer["buildId"])
     path = folder / "image.sif"
-    path.write_bytes(await swell.bytes(f"/v1alpha1/builds/{answer['buildId']}/sif"))
+    path.write_bytes(await swell.bytes(f"/v1alpha1/builds/{answer['buildId']}/sif", PUSHER))
     return path
 
 
@@ -83,6 +83,7 @@ async def test_a_definition_becomes_a_sif_file_that_runs(
     }
     answer = await swell.submit(**request)
     sif = await sif_of(swell, answer, tmp_path)
+    assert (await swell.read(f"/v1alpha1/builds/{answer['buildId']}/sif", PLAIN))[0] == 403  # not a user's own files
     root = await unpacked(sif)
     again = await swell.submit(**request)
     record = (await swell.get(f"/v1alpha1/builds/{answer['buildId']}"))[1]
