@@ -152,8 +152,7 @@ async def test_ctrl_c_asks_whether_to_cancel(
     file.write_text(f"FROM {upstreams.image()}\nRUN echo {unique} && sleep 300\n")
     async with Terminal((*SWELL, "build", "-f", str(file)), environment) as terminal:
         await terminal.shows("sleep 300")
-        terminal.press("\x03")
-        await terminal.shows("Cancel the build?")
+        await terminal.interrupt("Cancel the build?")
         terminal.press("n\n")
         assert await terminal.ended() == 130
         followed = re.search(r"swell logs -f (bd-\w+)", terminal.text)
@@ -162,8 +161,7 @@ async def test_ctrl_c_asks_whether_to_cancel(
 
     async with Terminal((*SWELL, "build", "-f", str(file)), environment) as terminal:
         await terminal.shows("sleep 300")
-        terminal.press("\x03")
-        await terminal.shows("Cancel the build?")
+        await terminal.interrupt("Cancel the build?")
         terminal.press("y\n")
         assert await terminal.ended() == 130
         assert "goes on for 1 other request\n" in terminal.text  # the request of the first run
