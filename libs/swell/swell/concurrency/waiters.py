@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from itertools import islice
 
-GROUP = 32
+GROUP = 8
 """Tasks woken in one iteration of the event loop. A thousand at once, each sending some bytes, take 20 ms and more."""
 
 
