@@ -112,13 +112,7 @@ async def serve(
     await set_expiry(store, settings.record_ttl.days + SPARE_DAYS)
     programs = opened.enter_context(Programs.open(settings))
     tool, database = await open_tool(settings, programs, paths)
-    session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
-    client = RegistryClient(
-        session,
-        keyring(settings, user_credentials(nats)),
-        settings.insecure_registries,
-        aws=AwsLogins(session, settings),
-    )
+    client = await open_registry_client(settings, nats, opened)
     scans, builds = RedisScans(state, settings.record_ttl), RedisBuilds(state, settings.record_ttl)
     reports = Reports(store, tool.family, settings.record_ttl / 2)
     images = RegistryImages(client, settings.scan_workspace / SCANS_FOLDER, settings.scan_image_limit)
@@ -146,18 +140,28 @@ async def serve(
     operator.ready = health.ready
     log.info("scanner ready", tool=tool.name)
     dispatcher, names = Dispatcher(scans, builds, ScanJobs(nats), events), ScannerNames(state)
-    sboms = None
-    if settings.build_sboms:
-        logs = await opened.enter_async_context(objects.connect(settings.s3, settings.s3.logs_bucket, settings.ca_file))
-        sboms = BuildSboms(catalogue, builds, scans, BuildLocks(logs), events, settings.scan_timeout)
     async with asyncio.TaskGroup() as tasks:
-        if sboms:
+        if settings.build_sboms:
+            bucket = objects.connect(settings.s3, settings.s3.logs_bucket, settings.ca_file)
+            locks = BuildLocks(await opened.enter_async_context(bucket))
+            sboms = BuildSboms(catalogue, builds, scans, locks, events, settings.scan_timeout)
             tasks.create_task(list_packages_of_builds(settings, nats, sboms))
         tasks.create_task(
             consume_jobs(
                 settings, nats, runner, dispatcher, rematcher, updates, names, Workers(state), tool.name, drain
             )
         )
+
+
+async def open_registry_client(settings: Settings, nats: Nats, opened: AsyncExitStack) -> RegistryClient:
+    """Open a client of registries, with the credentials of users and of the operator."""
+    session = await opened.enter_async_context(open_session(Policy(settings.allowed_hosts), settings))
+    return RegistryClient(
+        session,
+        keyring(settings, user_credentials(nats)),
+        settings.insecure_registries,
+        aws=AwsLogins(session, settings),
+    )
 
 
 async def list_packages_of_builds(settings: Settings, nats: Nats, sboms: BuildSboms) -> None:

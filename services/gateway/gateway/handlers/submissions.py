@@ -22,7 +22,7 @@ from swell.api.containers import ContainerAnswer, ContainerRequest
 
 _LEGACY = "/container-token"
 AT_ONCE = 32
-"""Requests of one client that are read, wait for registries, or are solved."""
+"""Requests of one client that wait for registries, or are solved, at a time."""
 
 
 class LiveTokens(Protocol):

@@ -94,7 +94,7 @@ def _too_large() -> TooLarge:
 def _described(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, str]:
     """The `Content-Length` and the `Content-Type` in *headers*; 0 and "" if they are missing.
 
-    A chunked body has no declared length, whatever `Content-Length` says.
+    The length of a chunked body is not declared, even if it has a `Content-Length`.
     Source: RFC 9112, 6.3 "Message Body Length", https://www.rfc-editor.org/rfc/rfc9112#section-6.3
     """
     length, content_type, chunked = b"", b"", False
