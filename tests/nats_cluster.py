@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import Signals
 
-from swell_embedded import probes
-from swell_embedded.child import Child
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.child import Child
+from swell_embedded.processes.program import Program
 from tests.e2e.environment import of_this_machine
 
 USER, PASSWORD = "swell", "p@ss/w:rd%"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from swell.store.settings import S3Settings
+from swell.store.connections.settings import S3Settings
 
 LAYERS, LOGS = "swell-layers", "swell-logs"
 

@@ -41,7 +41,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "libs/swell/swell/net/reach.py": _NET,
     "libs/swell/swell/oci/digest.py": ("tests/unit/oci/test_digest.py",),
     "libs/swell/swell/registry/challenge.py": ("tests/unit/registry/test_challenge.py",),
-    "libs/swell/swell/registry/credentials.py": ("tests/unit/registry/test_credentials.py",),
+    "libs/swell/swell/registry/credentials/keyring.py": ("tests/unit/registry/test_credentials.py",),
     "libs/swell/swell/registry/verifier.py": ("tests/unit/registry/test_verifier.py",),
     "services/builder/builder/build.py": ("tests/unit/builder/test_build.py",),
     "services/gateway/gateway/adapters/access/api_keys.py": ("tests/unit/gateway/access/test_authenticator.py",),

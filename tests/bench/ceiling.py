@@ -17,10 +17,10 @@ import uvloop
 from swell import log
 from swell.net.http import listening
 from swell.serve import address
-from swell_embedded import probes
-from swell_embedded.child import Child
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.child import Child
+from swell_embedded.processes.program import Program
 from tests.bench.bar import Bar, Compared, Result, Round, judge
 from tests.bench.load import load
 from tests.bench.place import ACCEPT, BASE, Place, clean_environment

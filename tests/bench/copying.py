@@ -14,7 +14,7 @@ from swell.net.outbound import Policy, open_session
 from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.copy import Copier
-from swell.registry.credentials import Keyring
+from swell.registry.credentials.keyring import Keyring
 from tests.bench.process import peak
 
 

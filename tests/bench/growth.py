@@ -11,7 +11,7 @@ from statistics import median
 
 from redis.asyncio import Redis
 
-from swell.store import redis
+from swell.store.connections import redis
 from tests.bench.bar import Bar, Compared, Result, Round, judge
 from tests.bench.load import load
 from tests.bench.place import ACCEPT, Place

@@ -22,13 +22,13 @@ from gateway.access.limits import Limits
 from gateway.access.vault import VaultUse
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
 from gateway.adapters.access.vaults import CachedStates
-from gateway.adapters.build_waiter import BuildWaiter
-from gateway.adapters.images import CachedImages, RemoteImages
-from gateway.adapters.pull_counter import Journal, PullCounter
+from gateway.adapters.builds.build_waiter import BuildWaiter
+from gateway.adapters.counters.pull_counter import Journal, PullCounter
+from gateway.adapters.registry_proxy.images import CachedImages, RemoteImages
+from gateway.domain.access.vault import VaultState
 from gateway.domain.grant import Grant
 from gateway.domain.location import Location
 from gateway.domain.quota import Client, Kind, Quota, Quotas, Taken, parse_quota
-from gateway.domain.vault import VaultState
 from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
@@ -40,7 +40,7 @@ from swell import log
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
-from swell.registry.principal import PUBLIC, CredentialRules, with_owners
+from swell.registry.credentials.principal import PUBLIC, CredentialRules, with_owners
 
 TOKEN, USERS = "a" * 26, "b" * 26
 """The token of an anonymous request, and of one with a stored credential."""

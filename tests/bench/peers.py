@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from swell_embedded import probes
-from swell_embedded.child import Child
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.child import Child
+from swell_embedded.processes.program import Program
 from tests.bench.place import Place, clean_environment
 
 OPEN = "docker-registry"

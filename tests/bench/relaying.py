@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from swell_embedded.child import Child
+from swell_embedded.processes.child import Child
 from tests.bench.place import Place
 from tests.e2e.environment import gateway_beside
 

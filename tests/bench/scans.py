@@ -21,7 +21,7 @@ from scanner.tools.anchore import Anchore, GrypeUnpacker, find_programs
 from swell.jobs.consume import subscribe
 from swell.jobs.messages import ScanDone
 from swell.jobs.settings import NatsSettings
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.connections.settings import RedisSettings, S3Settings
 from swell.testing.vulnerabilities import Vulnerability, write_database
 from tests.bench.bar import Bar, Compared, Result, Round, judge
 from tests.bench.place import Place

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from swell_embedded.child import Child
+from swell_embedded.processes.child import Child
 from tests.bench.bar import Bar, Compared, Result, Round, judge
 from tests.bench.load import load
 from tests.bench.place import ACCEPT, BASE, Place

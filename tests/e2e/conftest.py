@@ -16,7 +16,7 @@ from swell.testing.odd_registry.table import ROWS
 from swell.testing.vulnerabilities import Vulnerability, write_database
 from swell_embedded.errors import ChildDied
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack, open_stack
 from tests.e2e.client import KEYS_FILE, SECRET, Swell, client_of
 from tests.e2e.engines import PULLERS, Containerd, Containers, Docker, Engine, run

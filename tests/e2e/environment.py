@@ -4,9 +4,9 @@ import os
 import sys
 
 from swell.rpc.health import LIVENESS
-from swell_embedded import probes
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
 
 NO_LIMITS = {

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from minio import Minio
 
-from swell.store import redis
+from swell.store.connections import redis
 from swell_embedded.stack import Stack
 
 OWN_FILES = frozenset({"secrets.json"})

@@ -11,9 +11,9 @@ from typing import Any
 
 import aiohttp
 
-from swell_embedded import probes
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.program import Program
 from tests.e2e.client import until
 from tests.e2e.environment import of_this_machine
 from tests.e2e.secrets_used import secret

@@ -13,9 +13,9 @@ import aiohttp
 import bcrypt
 from msgspec import Struct
 
-from swell_embedded import probes
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.client import Swell, client_of
 from tests.e2e.environment import of_this_machine

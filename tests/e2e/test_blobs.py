@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 from msgspec import Struct
 
-from gateway.adapters.data_port import PIECE
+from gateway.adapters.registry_proxy.data_port import PIECE
 from swell.testing.images import Layer
-from swell_embedded.child import Child
+from swell_embedded.processes.child import Child
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive, push
 from tests.e2e.client import Swell, as_data, client_of

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from swell.errors import Unavailable
-from swell_embedded.probes import grpc_health
+from swell_embedded.processes.probes import grpc_health
 from swell_embedded.stack import Stack
 from tests.certificates import Certificates
 from tests.e2e.client import client_of

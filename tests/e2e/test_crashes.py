@@ -11,8 +11,8 @@ import pytest
 
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
-from swell.store import redis
 from swell.store.builds import RedisBuilds
+from swell.store.connections import redis
 from swell_client import SwellClientError, Unreachable
 from swell_embedded.backends import BACKENDS
 from swell_embedded.ports import Ports

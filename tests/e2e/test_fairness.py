@@ -9,12 +9,12 @@ import pytest
 
 from gateway.adapters.access.api_keys import ApiKey, hash_of, new_key
 from gateway.commands.keys import entry_of
-from swell.store import redis
 from swell.store.builds import RedisBuilds
+from swell.store.connections import redis
 from swell.store.records import BuildResult
 from swell_embedded.ports import Ports
-from swell_embedded.probes import grpc_health
-from swell_embedded.program import Program
+from swell_embedded.processes.probes import grpc_health
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.client import Fields, Swell, client_of, encoded
 from tests.e2e.conftest import OpenStack

@@ -14,9 +14,9 @@ import pytest
 import trustme
 from msgspec import Struct
 
-from swell_embedded import probes
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import REPOSITORY
 from tests.e2e.conftest import OpenStack

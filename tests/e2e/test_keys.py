@@ -12,7 +12,7 @@ import bcrypt
 import pytest
 
 from gateway.adapters.access.confirmed_cache import FRESH
-from swell.store import redis
+from swell.store.connections import redis
 from swell_embedded.stack import Stack
 from tests.e2e.client import PLAIN, Swell, client_of, encoded, until
 from tests.e2e.environment import gateway_beside

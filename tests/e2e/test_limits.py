@@ -11,9 +11,9 @@ import pytest
 from gateway.adapters.access.api_keys import ApiKey, hash_of, new_key
 from gateway.commands.keys import entry_of
 from swell.oci.digest import digest_of
-from swell_embedded import probes
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import REPOSITORY
 from tests.e2e.client import Swell, client_of

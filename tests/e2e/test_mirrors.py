@@ -25,8 +25,8 @@ from swell.oci.reference import Reference, parse_reference
 from swell.programs import find
 from swell.registry.client import RegistryClient
 from swell.registry.copy import Copier
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from swell.registry.pull import read_blob
 from swell.registry.push import fetch_document
 from swell.registry.referrers import fetch_referrers

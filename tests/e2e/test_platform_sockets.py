@@ -18,9 +18,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from swell.store import redis as redis_store
-from swell_embedded.child import Child
-from swell_embedded.program import Program
+from swell.store.connections import redis as redis_store
+from swell_embedded.processes.child import Child
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.client import Swell, client_of, until
 from tests.e2e.conftest import OpenStack

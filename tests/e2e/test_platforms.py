@@ -8,8 +8,8 @@ import pytest
 
 from builder.adapters.emulation import Emulators
 from swell_embedded.ports import Ports
-from swell_embedded.probes import grpc_health
-from swell_embedded.program import Program
+from swell_embedded.processes.probes import grpc_health
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import archive
 from tests.e2e.client import Fields, Swell, as_data, client_of, encoded, until

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from tools.dashboards import DASHBOARDS, FOLDER
 
-from swell_embedded import probes
 from swell_embedded.ports import OPERATED, Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.client import until
 from tests.e2e.environment import of_this_machine

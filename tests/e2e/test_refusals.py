@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from swell_embedded import probes
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import REPOSITORY, archive
 from tests.e2e.client import Swell, as_link, client_of, until

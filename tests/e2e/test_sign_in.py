@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 from yarl import URL
 
-from swell.store import redis
+from swell.store.connections import redis
 from swell.testing.oidc_issuer import CLIENT, CLIENT_SECRET, OidcIssuer, serving_issuer
 from swell_embedded.stack import Stack
 from tests.e2e.client import Swell, client_of

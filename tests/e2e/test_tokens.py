@@ -17,9 +17,9 @@ import pytest
 
 from gateway.adapters.access.confirmed_cache import FRESH, STALE, TIMEOUT
 from swell.oci.document import Document
-from swell.store import redis
-from swell_embedded.child import Child
+from swell.store.connections import redis
 from swell_embedded.ports import Ports
+from swell_embedded.processes.child import Child
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import REPOSITORY, archive, make_base, push
 from tests.e2e.client import Swell, client_of, until

@@ -13,9 +13,9 @@ import pytest
 import trustme
 import yaml
 
-from swell_embedded import probes
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.program import Program
 from tests.e2e.conftest import OpenStack
 from tests.e2e.engines import succeed
 from tests.e2e.environment import of_this_machine

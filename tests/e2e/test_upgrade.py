@@ -8,7 +8,7 @@ from msgspec import structs
 
 from swell import programs
 from swell_embedded.ports import Ports
-from swell_embedded.probes import both, grpc_health, tcp
+from swell_embedded.processes.probes import both, grpc_health, tcp
 from swell_embedded.services import SERVICES
 from swell_embedded.stack import open_stack
 from tests.e2e.environment import NO_LIMITS, of_this_machine

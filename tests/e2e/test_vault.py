@@ -12,7 +12,7 @@ import aiohttp
 import bcrypt
 import pytest
 
-from swell.store import redis
+from swell.store.connections import redis
 from swell_embedded.ports import Ports
 from swell_embedded.stack import Stack
 from tests.e2e.busybox import FORMS

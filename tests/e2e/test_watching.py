@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swell_embedded.child import Child
+from swell_embedded.processes.child import Child
 from swell_embedded.stack import Stack
 from tests.e2e.client import Swell, client_of, log_path
 from tests.e2e.conftest import OpenStack

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.workers import OPERATOR_PORTS
-from swell_embedded.child import Child
 from swell_embedded.ports import Ports
+from swell_embedded.processes.child import Child
 from swell_embedded.stack import Stack
 from tests.e2e.client import client_of
 from tests.e2e.environment import gateway_beside

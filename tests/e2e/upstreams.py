@@ -13,10 +13,10 @@ import aiohttp
 from aiohttp import web
 from msgspec import Struct
 
-from swell_embedded import probes
-from swell_embedded.child import Child
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.child import Child
+from swell_embedded.processes.program import Program
 from swell_embedded.stack import open_backends
 from tests.e2e.busybox import FORMS, REPOSITORY, push_all
 from tests.e2e.environment import of_this_machine

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from swell.jobs import streams
 from swell.jobs.streams import Nats
-from swell.store import redis as redis_store
+from swell.store.connections import redis as redis_store
 from swell_embedded.stack import Stack, open_backends
 
 

@@ -15,7 +15,7 @@ from registry_proxy.adapters.documents import RedisDocuments
 from swell.oci.digest import Digest, digest_of
 from swell.store.builds import CancelState, RedisBuilds
 from swell.store.records import BuildResult, Reason
-from swell.store.worker_capabilities import WorkerCapabilities
+from swell.store.workers.capabilities import WorkerCapabilities
 from tests.fixtures import saved
 
 CLIENT = "d1f7a14a92f5eb385570"

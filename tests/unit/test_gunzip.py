@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swell import gunzip
-from swell.gunzip import BadGzip, Gunzip, open_gzip
+from swell.archives import gunzip
+from swell.archives.gunzip import BadGzip, Gunzip, open_gzip
 
 CONTENT = random.Random(7).randbytes(3_000_000) + bytes(3_000_000)  # noqa: S311
 _WHOLE = gzip.compress(b"abc", mtime=0)  # the names of tests are equal in all processes that collect them

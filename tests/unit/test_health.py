@@ -7,7 +7,7 @@ import pytest
 
 from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
-from swell.health import DRAINING, Check, Health, Report
+from swell.observe.health import DRAINING, Check, Health, Report
 
 
 class Backend:

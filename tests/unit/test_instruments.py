@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from swell.instruments import SHORT, CacheCounter, Durations
+from swell.observe.instruments import SHORT, CacheCounter, Durations
 
 _OURS = Durations("test_own_seconds", "Seconds.", ("route",))
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swell import gunzip
 from swell.api.containers import ContainerLayer
+from swell.archives import gunzip
+from swell.archives.layers import LayerMeter, measure, verify_layer
 from swell.errors import BadRequest, DigestInvalid, SwellError, TooLarge
-from swell.layers import LayerMeter, measure, verify_layer
 
 LAYER = ContainerLayer(location="data:")
 

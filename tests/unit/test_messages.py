@@ -14,7 +14,8 @@ from swell import log
 from swell.errors import Unavailable, UpstreamBroken
 from swell.jobs import streams
 from swell.net.outbound import name_with_port
-from swell.store import objects, redis
+from swell.store import objects
+from swell.store.connections import redis
 
 DETAILS = "Error 111 connecting to 127.0.0.1:9379. Connect call failed ('127.0.0.1', 9379)."
 

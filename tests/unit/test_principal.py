@@ -10,7 +10,7 @@ from registry_proxy.domain.link import Link
 from registry_proxy.handlers.images import from_proto
 from swell.jobs.messages import BuildJob, IndexJob, InspectJob
 from swell.oci.reference import parse_reference
-from swell.registry.principal import (
+from swell.registry.credentials.principal import (
     OPERATOR,
     PUBLIC,
     Principal,

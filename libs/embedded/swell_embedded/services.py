@@ -11,8 +11,8 @@ from msgspec import Struct
 from swell.rpc.health import LIVENESS
 from swell.serve import address
 from swell_embedded.ports import Ports
-from swell_embedded.probes import both, grpc_health, http, tcp
-from swell_embedded.program import Probe, Program
+from swell_embedded.processes.probes import both, grpc_health, http, tcp
+from swell_embedded.processes.program import Probe, Program
 from swell_embedded.site import BACKEND_VARIABLES, Site, variables
 
 _S3 = ("SWELL_S3_ENDPOINT", "SWELL_S3_ACCESS_KEY", "SWELL_S3_SECRET_KEY")

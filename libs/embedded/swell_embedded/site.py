@@ -11,7 +11,7 @@ from swell_embedded import credentials
 from swell_embedded.credentials import USER, Secrets
 from swell_embedded.errors import CannotStart
 from swell_embedded.ports import Ports
-from swell_embedded.privileges import Owner, owner_of
+from swell_embedded.processes.privileges import Owner, owner_of
 
 BACKEND_VARIABLES = {
     "SWELL_NATS_URL": "nats",

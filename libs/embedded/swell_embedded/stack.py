@@ -12,13 +12,13 @@ from msgspec import Struct
 
 from swell.log import log
 from swell_embedded.backends import BACKENDS, versions
-from swell_embedded.child import Child
 from swell_embedded.credentials import USER
 from swell_embedded.errors import CannotStart, ChildDied
 from swell_embedded.ports import Ports
-from swell_embedded.privileges import hand_over
-from swell_embedded.program import Program
-from swell_embedded.restarts import MAX_CRASHES, STEADY, Restarts
+from swell_embedded.processes.child import Child
+from swell_embedded.processes.privileges import hand_over
+from swell_embedded.processes.program import Program
+from swell_embedded.processes.restarts import MAX_CRASHES, STEADY, Restarts
 from swell_embedded.services import SERVICES, Service, program
 from swell_embedded.site import Site, locked, prepare, variables
 from swell_embedded.system import require_ports, require_tools

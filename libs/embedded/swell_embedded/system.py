@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from swell_embedded.errors import CannotStart
 from swell_embedded.ports import holder, is_free
-from swell_embedded.program import Program
+from swell_embedded.processes.program import Program
 
 PACKAGES = {
     "buildah": "buildah",

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from swell.oci.reference import Reference
-from swell.registry.principal import is_below
+from swell.registry.credentials.principal import is_below
 
 NOTHING = ("invalid.",)
 """No image is below it: a registry cannot have this name."""

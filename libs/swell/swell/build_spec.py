@@ -12,7 +12,7 @@ from msgspec import Struct
 from swell.api.containers import BuildCompression, BuildOptions
 from swell.api.package_layers import PackageLayers
 from swell.base_rules import BaseRules
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 
 Carrier = TypeVar("Carrier", bound="BuildSpec")
 
@@ -29,7 +29,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     - `is_rebuild` runs every step again, without results of earlier builds.
     - `is_repeated` says that `target_image` had a build before, so that its tag does not prove a push of this one.
     - With `ignores_triggers`, the triggers (ONBUILD) of the base image are not run.
-    - Only builds of one `tenant` use what a builder has stored of earlier builds; see `gateway.domain.identity`.
+    - Only builds of one `tenant` use what a builder has stored of earlier builds; see `gateway.domain.access.identity`.
     - All images that the build reads must follow `base_rules`.
     - Base images are pulled with the credentials of `principal`; the image is pushed with those of `push_principal`.
     """

@@ -12,21 +12,21 @@ from aiohttp import ClientSession
 from redis.asyncio import Redis
 
 from builder.adapters.attachments import RegistryAttachments, StoredAttestations, StoredSboms
-from builder.adapters.auth_files import AuthFiles
-from builder.adapters.base_configs import RegistryConfigs
-from builder.adapters.build_secrets import AllSecrets, BuildSecrets
 from builder.adapters.copies import OpenRegistryCopies
 from builder.adapters.events import StreamEvents
+from builder.adapters.inputs.auth_files import AuthFiles
+from builder.adapters.inputs.base_configs import RegistryConfigs
+from builder.adapters.inputs.build_secrets import AllSecrets, BuildSecrets
+from builder.adapters.inputs.stored_contexts import StoredContexts
 from builder.adapters.interest import BuildInterest
 from builder.adapters.leases import RedisLeases
 from builder.adapters.logs.build_logs import BuildLogs
 from builder.adapters.logs.masking import read_secrets
 from builder.adapters.registry import prober, pusher, registry_push
-from builder.adapters.stored_contexts import StoredContexts
 from builder.adapters.worker_capabilities import CapabilityRouter, missing_emulators
 from builder.assemble import IndexAssembler
-from builder.attest import Attester
-from builder.attest_scans import ScanAttester
+from builder.attest.builds import Attester
+from builder.attest.scans import ScanAttester
 from builder.build import BuildRunner
 from builder.choose_engine import NoEngine, open_engine
 from builder.conda.engine import CondaEngine
@@ -39,10 +39,8 @@ from builder.settings import EngineChoice, Settings, Where
 from builder.sif.push import Sifs
 from builder.steps import Steps
 from builder.unpushed import DAYS, PREFIX, UnpushedImages
-from swell.backend_checks import nats_check, redis_check
 from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
-from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.build_secrets import find_secret
 from swell.jobs.consume import consume, subscribe
@@ -62,25 +60,28 @@ from swell.jobs.user_credentials import user_credentials
 from swell.jobs.worker_report import WorkerReport
 from swell.log import log
 from swell.net.outbound import Policy, open_session
-from swell.operator_port import operator_port
-from swell.otlp import exporting
-from swell.registry.aws import AwsLogins
+from swell.observe.backend_checks import nats_check, redis_check
+from swell.observe.health import Check, Health
+from swell.observe.operator_port import operator_port
+from swell.observe.otlp import exporting
 from swell.registry.client import RegistryClient
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.user_credentials import UserCredentials
 from swell.registry.push import RegistryPush
-from swell.registry.user_credentials import UserCredentials
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run_service
 from swell.signing.keys import load_signer, load_trusted_keys
-from swell.store import objects, redis
+from swell.store import objects
 from swell.store.blobs import Blobs
 from swell.store.build_waiter import BuildWaiter
 from swell.store.builds import RedisBuilds
-from swell.store.engines import EngineNames
+from swell.store.connections import redis
 from swell.store.objects import S3Objects
 from swell.store.scans import RedisScans
-from swell.store.worker_capabilities import WorkerCapabilities
-from swell.store.workers import Workers
+from swell.store.workers.capabilities import WorkerCapabilities
+from swell.store.workers.engines import EngineNames
+from swell.store.workers.running_workers import Workers
 
 INDEXES = 200  # at a time; they only wait for other builds
 ATTESTED_AT_ONCE = 4  # builds

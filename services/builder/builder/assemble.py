@@ -11,7 +11,7 @@ from builder.domain.time_limit import time_limit
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.store.records import BuildResult, Child, Reason, Submission
 
 

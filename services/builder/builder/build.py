@@ -5,13 +5,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from typing import Protocol
 
-from builder.cancellation import CANCELLED, Interest, unless_cancelled
+from builder.attempt.cancellation import CANCELLED, Interest, unless_cancelled
+from builder.attempt.given_up import Events, GivenUpBuilds
+from builder.attempt.interrupted import InterruptedBuilds, Registry, Unpushed
+from builder.attempt.job_files import Contexts, Secrets, fetch_recipe
 from builder.domain.failure import BuildFailure
 from builder.domain.lock_cutter import LockCutter
 from builder.engine import Engine, ExistingBuild, Note, Recipe
-from builder.given_up import Events, GivenUpBuilds
-from builder.interrupted import InterruptedBuilds, Registry, Unpushed
-from builder.job_files import Contexts, Secrets, fetch_recipe
 from builder.measures import begun, ended, phase
 from builder.provenance import masked, provenance_of
 from swell.api.builds import BuildStep

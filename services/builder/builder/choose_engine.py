@@ -20,8 +20,8 @@ from builder.unpushed import UnpushedImages
 from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
+from swell.registry.credentials.aws import AwsLogins
 from swell.store.records import Reason
 
 SAFE_BUILDAH = Version(1, 38, 1)

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from prometheus_client import Counter, Gauge
 
-from swell.instruments import LONG, Durations, measured
 from swell.jobs.messages import BuildJob, IndexJob, MirrorJob
-from swell.spans import Span, span
+from swell.observe.instruments import LONG, Durations, measured
+from swell.observe.spans import Span, span
 from swell.store.records import BuildResult
 
 WAITS = Durations("swell_build_wait_seconds", "From the request to the first attempt of a build.", ("kind",), LONG)

@@ -10,7 +10,7 @@ from swell.api.mirrors import MirrorPlan, PlannedImage
 from swell.errors import Denied, SwellError, TooManyRequests, Unavailable, UpstreamFailed
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.store.records import MirrorImage, Reason, Submission
 
 PAUSES = (2.0, 10.0, 30.0)  # seconds before each retry of a copy whose registry fails

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import structs
 from yarl import URL
 
-from builder.adapters.build_secrets import BuildSecrets
+from builder.adapters.inputs.build_secrets import BuildSecrets
 from builder.adapters.logs.masking import read_secrets
 from builder.adapters.registry import pusher, registry_push
 from builder.choose_engine import open_engine
@@ -27,8 +27,8 @@ from swell.errors import SwellError
 from swell.net.outbound import Policy, follow, open_session, pieces
 from swell.oci.digest import Digest
 from swell.provenance import Evidence
-from swell.registry.aws import AwsLogins
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.principal import OPERATOR
 from swell.registry.verifier import Verifier
 from swell.store.records import Reason
 

@@ -13,7 +13,7 @@ from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.registry.settings import RegistrySettings
 from swell.rpc.settings import ON_LOOPBACK, RpcSettings
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.connections.settings import RedisSettings, S3Settings
 
 BuildPlatform = Annotated[str, Meta(pattern=r"^linux/(amd64|arm64|arm)$")]
 BuildSecret = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}=/.+")]

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from gateway.adapters.audit.local_journal import LocalJournal
+from gateway.adapters.builds.jobs import JobQueue
+from gateway.adapters.builds.log_streams import LogStreams
+from gateway.adapters.counters.pull_counter import Journal, PullCounter
+from gateway.adapters.counters.pull_journal import PullJournal
 from gateway.adapters.health import GatewayHealth
-from gateway.adapters.jobs import JobQueue
-from gateway.adapters.local_journal import LocalJournal
-from gateway.adapters.log_streams import LogStreams
 from gateway.adapters.oidc.open import open_providers
-from gateway.adapters.pull_counter import Journal, PullCounter
-from gateway.adapters.pull_journal import PullJournal
 from gateway.app import create_app
 from gateway.connections import open_connections
-from gateway.handlers.pairing import PairingHandler
+from gateway.handlers.access.pairing import PairingHandler
 from gateway.http.edge import Edge
 from gateway.parts.audit import open_audit
 from gateway.parts.background import dispatch_builds, follow_events, follow_policy, renew_runs
@@ -30,12 +30,12 @@ from gateway.parts.service import service_parts
 from gateway.parts.shared import Shared, create_shared
 from gateway.parts.vault import open_vault
 from gateway.settings import Settings
-from gateway.submit.dispatch import Dispatcher
+from gateway.submit.builds.dispatch import Dispatcher
 from gateway.workers import end_with_parent, run_workers
 from swell.concurrency.drain import Drain
 from swell.net.http import ConnectionLimit, listening
-from swell.operator_port import operator_port
-from swell.otlp import exporting
+from swell.observe.operator_port import operator_port
+from swell.observe.otlp import exporting
 from swell.serve import address, run_service
 
 

@@ -6,10 +6,10 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
+from gateway.access.accounts.manage_accounts import AccountManager
 from gateway.access.keys import KeyIssuer
 from gateway.access.leases import TokenLeases
-from gateway.access.manage_accounts import AccountManager
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
@@ -23,31 +23,31 @@ from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
 from gateway.builds.sboms import SbomQueries
-from gateway.handlers.accounts import AccountsController
-from gateway.handlers.actor import actor_of
+from gateway.handlers.access.accounts import AccountsController
+from gateway.handlers.access.actor import actor_of
+from gateway.handlers.access.credentials import CredentialsController
+from gateway.handlers.access.keys import KeysController
+from gateway.handlers.access.preferences import PreferencesController, StoredPreferences
+from gateway.handlers.access.sessions import end_sessions, session
+from gateway.handlers.access.vault import VaultController
+from gateway.handlers.access.webhooks import WebhooksController
 from gateway.handlers.builds import BuildsController, builds, own_builds
 from gateway.handlers.container_tokens import TokensController
 from gateway.handlers.containers import ContainersController
-from gateway.handlers.credentials import CredentialsController
 from gateway.handlers.inspect import InspectController
-from gateway.handlers.keys import KeysController
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch
 from gateway.handlers.mirrors import MirrorsController
 from gateway.handlers.openapi import OpenApiController
 from gateway.handlers.operator import operator_router
-from gateway.handlers.preferences import PreferencesController, StoredPreferences
 from gateway.handlers.registry import RegistryHandler
 from gateway.handlers.scans import ScansController, affected
 from gateway.handlers.service import Backends, health, liveness, robots, service_info
-from gateway.handlers.sessions import end_sessions, session
 from gateway.handlers.submissions import Submissions, SubmissionsHandler
-from gateway.handlers.vault import VaultController
-from gateway.handlers.webhooks import WebhooksController
 from gateway.http.caller import Callers
 from gateway.http.edge import Edge
 from gateway.http.guess_limits import GuessLimits
-from gateway.http.head import HeadAsGet
 from gateway.http.large_bodies import BodyRoom, LargeBodies
+from gateway.http.middleware.head import HeadAsGet
 from gateway.http.read_guard import read_guard
 from gateway.http.sessions import Sessions, SessionTokens
 from gateway.inspect import Inspector
@@ -63,7 +63,7 @@ from gateway.pages.builds import BuildPages
 from gateway.pages.errors import on_any_error
 from gateway.pages.router import pages_router
 from gateway.scans.queries import ScanQueries
-from gateway.submit.mirror import MirrorStarter
+from gateway.submit.builds.mirror import MirrorStarter
 from gateway.usage import Counters
 from swell.errors import AccountRequired
 

@@ -11,7 +11,8 @@ from gateway.settings import Settings
 from swell.jobs import streams
 from swell.jobs.streams import Nats
 from swell.rpc.channel import connect
-from swell.store import objects, redis
+from swell.store import objects
+from swell.store.connections import redis
 from swell.store.objects import S3Objects
 
 

@@ -3,12 +3,12 @@
 from typing import Protocol
 
 from gateway.access.shares import Shares
-from gateway.domain.identity import ANONYMOUS, Caller, Reader, reader_of
+from gateway.domain.access.identity import ANONYMOUS, Caller, Reader, reader_of
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference, parse_reference, parse_registry
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 MAX_ADDRESS = 2048  # characters
 AT_ONCE = 16  # requests of one client, which may take 30 s each

@@ -7,15 +7,15 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from gateway.domain.access.record_access import RecordAccess
 from gateway.domain.notices import Preference
 from gateway.domain.quota import PATTERN
-from gateway.domain.record_access import RecordAccess
 from swell.concurrency.drain import DRAIN
 from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.net.reach import Reach
 from swell.rpc.settings import ON_LOOPBACK, RpcSettings
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.connections.settings import RedisSettings, S3Settings
 
 Limit = Annotated[str, Meta(pattern=PATTERN)]
 

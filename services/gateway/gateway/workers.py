@@ -20,7 +20,7 @@ from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
 from swell.log import log
 from swell.net.http import check_free
-from swell.operator_port import OFF
+from swell.observe.operator_port import OFF
 from swell.serve import LAST_SECONDS, address
 
 OPERATOR_PORTS = 10

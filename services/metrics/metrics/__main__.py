@@ -15,21 +15,22 @@ from metrics.count import Counting
 from metrics.handlers.counters import CountersHandler
 from metrics.roll_up import Archive, RollUp
 from metrics.settings import Settings
-from swell.backend_checks import nats_check, redis_check
 from swell.concurrency.drain import Drain
 from swell.concurrency.periodic import every
-from swell.health import Health
 from swell.jobs import streams
 from swell.jobs.consume import consume
 from swell.jobs.messages import BuildDone, ImagesPulled, ScanDone
 from swell.log import log
-from swell.operator_port import operator_port
-from swell.otlp import exporting
+from swell.observe.backend_checks import nats_check, redis_check
+from swell.observe.health import Health
+from swell.observe.operator_port import operator_port
+from swell.observe.otlp import exporting
 from swell.rpc.server import answering
 from swell.rpc.v1.counters_pb2_grpc import add_CountersServicer_to_server
 from swell.serve import address, run_service
-from swell.store import objects, redis
+from swell.store import objects
 from swell.store.backlog import RedisBacklog
+from swell.store.connections import redis
 
 RESTORE_INTERVAL = timedelta(minutes=1)
 STORE_INTERVAL = timedelta(hours=1)

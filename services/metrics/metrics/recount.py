@@ -17,7 +17,8 @@ from swell.errors import SwellError
 from swell.jobs import streams
 from swell.log import log
 from swell.serve import run
-from swell.store import objects, redis
+from swell.store import objects
+from swell.store.connections import redis
 
 
 class CountsDiffer(SwellError):

@@ -9,7 +9,7 @@ from swell.concurrency.drain import DRAIN
 from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.rpc.settings import ON_LOOPBACK, RpcSettings
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.connections.settings import RedisSettings, S3Settings
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -34,11 +34,9 @@ from registry_proxy.image_tree.resolve import ImageResolver
 from registry_proxy.inspect import Inspector
 from registry_proxy.pull import Pulls
 from registry_proxy.settings import Settings
-from swell.backend_checks import nats_check, redis_check, s3_check
 from swell.concurrency.drain import Drain
 from swell.concurrency.periodic import every
 from swell.errors import Unavailable
-from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.consume import consume, subscribe
 from swell.jobs.messages import InspectJob, TokenRevoked
@@ -47,20 +45,23 @@ from swell.jobs.user_credentials import user_credentials
 from swell.jobs.worker_report import WorkerReport
 from swell.log import log
 from swell.net.outbound import Policy, open_session
-from swell.operator_port import operator_port
-from swell.otlp import exporting
-from swell.registry.aws import AwsLogins
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.user_credentials import UserCredentials
+from swell.observe.backend_checks import nats_check, redis_check, s3_check
+from swell.observe.health import Check, Health
+from swell.observe.operator_port import operator_port
+from swell.observe.otlp import exporting
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.user_credentials import UserCredentials
 from swell.rpc.server import answering
 from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server
 from swell.serve import address, run_service
-from swell.store import objects, redis
+from swell.store import objects
 from swell.store.blobs import CACHED, DOCUMENTS, Blobs
+from swell.store.connections import redis
 from swell.store.objects import S3Objects
 from swell.store.registries import SeenRegistries
-from swell.store.workers import Workers
+from swell.store.workers.running_workers import Workers
 
 NAME = "registry-proxy"
 FLUSH_INTERVAL = timedelta(seconds=5)

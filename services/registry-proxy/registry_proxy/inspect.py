@@ -33,7 +33,7 @@ from swell.oci.image import Image
 from swell.oci.media_types import CONFIGS, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 
 MOST_HISTORY = 200  # entries
 LONGEST_TEXT = 1000  # characters of an entry

@@ -22,7 +22,7 @@ from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.reference import BLOB_SCHEME
 from swell.oci.referrers_tag import parse_referrers_tag
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 
 
 class Layers(Protocol):

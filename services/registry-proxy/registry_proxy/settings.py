@@ -11,7 +11,7 @@ from swell.jobs.settings import NatsSettings
 from swell.log import Format
 from swell.registry.settings import RegistrySettings
 from swell.rpc.settings import ON_LOOPBACK, RpcSettings
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.connections.settings import RedisSettings, S3Settings
 
 
 class Settings(RegistrySettings, frozen=True, kw_only=True):

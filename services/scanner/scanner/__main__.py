@@ -31,11 +31,9 @@ from scanner.tools.common import version_of
 from scanner.tools.protocol import ScanTool
 from scanner.tools.trivy import Trivy, TrivyUnpacker
 from swell import programs as installed
-from swell.backend_checks import nats_check, redis_check, s3_check
 from swell.concurrency.drain import Drain
 from swell.concurrency.periodic import every
 from swell.errors import Unavailable
-from swell.health import Check, Health
 from swell.jobs import streams
 from swell.jobs.consume import Redelivery, consume
 from swell.jobs.messages import BuildDone, ScanJob
@@ -45,21 +43,24 @@ from swell.jobs.user_credentials import user_credentials
 from swell.jobs.worker_report import WorkerReport
 from swell.log import log
 from swell.net.outbound import Policy, open_session
-from swell.operator_port import OperatorPort, operator_port
-from swell.otlp import exporting
-from swell.registry.aws import AwsLogins
+from swell.observe.backend_checks import nats_check, redis_check, s3_check
+from swell.observe.health import Check, Health
+from swell.observe.operator_port import OperatorPort, operator_port
+from swell.observe.otlp import exporting
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.user_credentials import UserCredentials
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.user_credentials import UserCredentials
 from swell.rpc.server import answering
 from swell.serve import address, run_service
-from swell.store import objects, redis
+from swell.store import objects
 from swell.store.builds import RedisBuilds
-from swell.store.engines import ScannerNames
+from swell.store.connections import redis
 from swell.store.objects import S3Objects
 from swell.store.reports import SBOMS, SCANS
 from swell.store.scans import RedisScans
-from swell.store.workers import Workers
+from swell.store.workers.engines import ScannerNames
+from swell.store.workers.running_workers import Workers
 
 NAME = "scanner"
 REPUBLISH_INTERVAL, PUBLISH_INTERVAL = timedelta(seconds=30), timedelta(seconds=30)

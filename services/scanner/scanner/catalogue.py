@@ -12,7 +12,7 @@ from scanner.tools.protocol import Sboms, ScanTool
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 
 class PlatformImage(Struct, frozen=True):

@@ -9,8 +9,8 @@ from swell.net.outbound import Policy, open_session
 from swell.oci.digest import Digest
 from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from swell.registry.push import fetch_document
 from swell.testing import rootfs
 from swell.testing.images import Layer

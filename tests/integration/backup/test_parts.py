@@ -18,9 +18,9 @@ from swell.jobs.publish import publish
 from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats
 from swell.store import keys, objects
+from swell.store.connections.redis import text
+from swell.store.connections.settings import RedisSettings
 from swell.store.objects import S3Objects
-from swell.store.redis import text
-from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 from tests.integration.jobs.test_consume import Worker, job, working
 from tests.stores import s3_of

@@ -26,7 +26,7 @@ from builder.buildah.mounts import Version
 from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 
 NEEDED = ("buildah", "runc", "slirp4netns", "newuidmap", "docker-registry", "busybox", "mksquashfs")
 READY_WITHIN = 60.0

@@ -25,8 +25,8 @@ from builder.engine import Recipe
 from swell.net.outbound import Policy, open_session
 from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Credentials, parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Credentials, parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.builder.conftest import OpenEngine, Output, Registry, free_port
 from tests.integration.registry_proxy.support import Script, accepting, running, serving
 

@@ -11,8 +11,8 @@ from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of
 from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from swell.registry.push import RegistryPush
 from swell.store.records import Reason
 from swell.testing.images import make_image, make_index

@@ -24,8 +24,8 @@ from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from swell_sandbox import Sandbox
 from swell_sandbox.process import Tail

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from builder.adapters.auth_files import AuthFiles
-from builder.adapters.base_configs import RegistryConfigs
+from builder.adapters.inputs.auth_files import AuthFiles
+from builder.adapters.inputs.base_configs import RegistryConfigs
 from builder.buildah.engine import BuildahEngine
 from builder.buildkit.daemons.programs import Programs
 from builder.engine import Engine, Recipe
 from builder.ignore_triggers import IgnoresTriggers
 from builder.settings import EngineSettings
-from gateway.submit.freeze import freeze_image
+from gateway.submit.builds.freeze import freeze_image
 from swell.api.containers import ContainerConfig
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
 from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.test_sif import built, sif_engine, unpacked

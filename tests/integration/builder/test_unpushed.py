@@ -17,8 +17,8 @@ from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of, hex_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
-from swell.registry.aws import AwsLogins
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.principal import OPERATOR
 from swell.registry.push import RegistryPush
 from swell.store.objects import MemoryObjects, Objects, connect
 from swell_embedded.stack import Stack

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.auth_files import AuthFiles
+from builder.adapters.inputs.auth_files import AuthFiles
 from builder.adapters.registry import prober
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe
@@ -15,9 +15,9 @@ from builder.settings import EngineSettings
 from swell.errors import Denied
 from swell.net.outbound import Policy, open_session
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.credentials import Credentials
-from swell.registry.principal import Principal, limited_to, with_owners
-from swell.registry.user_credentials import UserCredentials
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import Principal, limited_to, with_owners
+from swell.registry.credentials.user_credentials import UserCredentials
 
 ALICE, BOB, ENDED = (with_owners("platform", [name]) for name in ("alice", "bob", "ended"))
 BASE, TARGET, OWN = "r.example/private/base", "r.example/alice/built", "own.example/swell/build"

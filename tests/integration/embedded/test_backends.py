@@ -27,10 +27,10 @@ from yarl import URL
 
 from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_MANIFEST
-from swell_embedded import private_tmp
 from swell_embedded.backends import BACKENDS
 from swell_embedded.errors import CannotStart
 from swell_embedded.ports import Ports
+from swell_embedded.processes import private_tmp
 from swell_embedded.stack import Stack, open_backends, open_stack
 from tests.integration.embedded.processes import LOOPBACK, listening
 

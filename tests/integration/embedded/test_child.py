@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from swell_embedded.child import Child
 from swell_embedded.errors import ChildDied
-from swell_embedded.program import Program
+from swell_embedded.processes.child import Child
+from swell_embedded.processes.program import Program
 from tests.integration.embedded.processes import descendants, gone
 
 

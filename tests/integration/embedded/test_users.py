@@ -17,7 +17,7 @@ import pytest
 
 from swell_embedded.errors import CannotStart
 from swell_embedded.ports import Ports
-from swell_embedded.privileges import owner_of
+from swell_embedded.processes.privileges import owner_of
 from tests.integration.embedded.processes import descendants, gone
 from tests.integration.embedded.test_up import NAMES, Up
 

@@ -20,7 +20,7 @@ from swell.oci.reference import parse_reference
 from swell.registry.push import RegistryPush, fetch_document
 from swell.store import keys
 from swell.store.builds import RedisBuilds
-from swell.store.settings import RedisSettings
+from swell.store.connections.settings import RedisSettings
 from swell_embedded import stack as embedded
 from tests.integration.store.test_queue import OK, recipe, submit
 from tests.stores import s3_of

@@ -11,14 +11,14 @@ from typing import Any
 import aiohttp
 from msgspec import Struct
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
+from gateway.access.accounts.manage_accounts import AccountManager
 from gateway.access.authenticator import Authenticator, Identities
 from gateway.access.guess_limiter import GuessLimiter
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
 from gateway.access.keys import KeyIssuer
 from gateway.access.leases import TokenLeases
 from gateway.access.limits import Limits
-from gateway.access.manage_accounts import AccountManager
 from gateway.access.read_access import ReadAccess
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
@@ -33,11 +33,11 @@ from gateway.builds.mirrors import MirrorQueries
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
 from gateway.builds.sboms import SbomQueries
+from gateway.domain.access.identity import ANONYMOUS, Identity
+from gateway.domain.access.lease_terms import LeaseTerms
+from gateway.domain.access.record_access import RecordAccess
 from gateway.domain.grant import Grant
-from gateway.domain.identity import ANONYMOUS, Identity
-from gateway.domain.lease_terms import LeaseTerms
 from gateway.domain.quota import Quotas
-from gateway.domain.record_access import RecordAccess
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
 from gateway.handlers.registry import RegistryHandler
@@ -56,16 +56,16 @@ from gateway.package_search import Found, FoundPackage
 from gateway.pages.builds import BuildPages
 from gateway.pull.pulls import Pulls
 from gateway.scans.queries import ScanQueries
-from gateway.submit.dispatch import Dispatcher
+from gateway.submit.builds.dispatch import Dispatcher
+from gateway.submit.builds.start import BuildStarter
+from gateway.submit.builds.users_builds import GrantsWithUsersBuilds
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.requesters import GrantsWithRequesters
-from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
-from gateway.submit.users_builds import GrantsWithUsersBuilds
 from gateway.usage import Usage, UsageQuery
 from swell.errors import Unauthorized
-from swell.health import Report
 from swell.jobs.messages import BuildDone
+from swell.observe.health import Report
 from swell.oci.document import Document
 from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds

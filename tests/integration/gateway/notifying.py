@@ -18,8 +18,8 @@ from swell.concurrency.drain import Drain
 from swell.jobs import streams
 from swell.jobs.consume import Redelivery
 from swell.jobs.settings import NatsSettings
-from swell.store import redis
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.connections import redis
+from swell.store.connections.settings import RedisSettings, S3Settings
 
 PACE = Pace(Redelivery(most=10, longest_pause=timedelta(seconds=0.2)), pause=0.01, answer=2, lease=timedelta(seconds=1))
 

@@ -15,24 +15,24 @@ from redis.asyncio import Redis
 from gateway.access.webhooks import OwnWebhook
 from gateway.adapters.access.sessions import RedisSessions
 from gateway.adapters.access.vaults import RedisVaults
-from gateway.adapters.audit import QUEUE, SEALED, AuditLog, AuditWriter, batches, open_streams
-from gateway.adapters.audit_head import AuditHead
+from gateway.adapters.audit.head import AuditHead
+from gateway.adapters.audit.pseudonyms import Pseudonyms
+from gateway.adapters.audit.trail import QUEUE, SEALED, AuditLog, AuditWriter, batches, open_streams
 from gateway.adapters.notices.webhooks import RedisWebhooks
-from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.chain import ChainBroken, hash_of, verify
 from gateway.audit.events import Action, AuditEvent
 from gateway.commands.audit import Selection, Settings, export, remove_user
 from gateway.commands.audit import verify as verify_all
-from gateway.domain.identity import Identity
-from gateway.domain.session import new_session
-from gateway.domain.vault import Entry, user_owner
+from gateway.domain.access.identity import Identity
+from gateway.domain.access.session import new_session
+from gateway.domain.access.vault import Entry, user_owner
 from swell.encryption import KEY_BYTES, EncryptionKeys
 from swell.errors import NotFound
 from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats, create_missing
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.keyring import Credentials
+from swell.store.connections.settings import RedisSettings
 from swell.store.encrypted import EncryptedRecords
-from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 
 AGE = timedelta(days=365)

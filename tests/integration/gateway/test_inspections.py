@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.adapters import inspections as module
-from gateway.adapters.inspections import QueuedInspections, RemoteLogins
+from gateway.adapters.registry_proxy import inspections as module
+from gateway.adapters.registry_proxy.inspections import QueuedInspections, RemoteLogins
 from registry_proxy.handlers.jobs import InspectJobs
 from registry_proxy.handlers.registries import RegistriesHandler
 from registry_proxy.inspect import Inspector
@@ -20,7 +20,7 @@ from swell.jobs.streams import Nats
 from swell.oci.document import Document
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.keyring import Credentials
 from swell.rpc.channel import connect
 from swell.rpc.server import answering
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from gateway.access.keys import Actor
 from gateway.adapters.notices.followers import RedisFollowers
 from gateway.adapters.notices.webhooks import RedisWebhooks
-from gateway.domain.identity import Identity
+from gateway.domain.access.identity import Identity
 from gateway.domain.notices import Follower
 from gateway.parts.notices import STREAM, store_of
 from swell.encryption import new_key, parse_keys

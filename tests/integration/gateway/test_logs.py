@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.adapters.build_logs import BuildLogs
+from gateway.adapters.builds.build_logs import BuildLogs
 from swell.api.builds import BuildStep
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats

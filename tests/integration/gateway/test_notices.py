@@ -18,7 +18,7 @@ from gateway.access.keys import Actor
 from gateway.adapters.notices.preferences import RedisPreferences
 from gateway.audit.events import NO_AUDIT
 from gateway.connections import Connections
-from gateway.domain.identity import Identity
+from gateway.domain.access.identity import Identity
 from gateway.domain.notices import Preference
 from gateway.notices.queue import Follow
 from gateway.parts.notices import STREAM, NoticeParts, Pace, open_notices
@@ -31,7 +31,7 @@ from swell.jobs.messages import BuildDone
 from swell.jobs.publish import publish
 from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.connections.settings import RedisSettings, S3Settings
 from tests.notice_receivers import (
     SMTP_PASSWORD,
     SMTP_USER,

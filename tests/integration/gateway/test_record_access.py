@@ -11,13 +11,13 @@ import pytest
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.access.accounts import Accounts
-from gateway.domain.identity import ANONYMOUS, USER_SCOPES, Identity, Scope
-from gateway.domain.record_access import TABLE, Reader, RecordAccess, Resource
+from gateway.access.accounts.accounts import Accounts
+from gateway.domain.access.identity import ANONYMOUS, USER_SCOPES, Identity, Scope
+from gateway.domain.access.record_access import TABLE, Reader, RecordAccess, Resource
 from gateway.http.read_guard import resource_of
 from swell.errors import Unauthorized
 from swell.net.http import listening
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.serve import Address
 from swell_embedded.ports import Ports
 from tests.integration.gateway.harness import Client, Harness

@@ -11,25 +11,25 @@ from gateway.adapters.access.issued_keys import RedisKeys
 from gateway.adapters.access.sessions import RedisSessions, id_of
 from gateway.adapters.access.stored_accounts import RedisAccounts
 from gateway.adapters.access.vaults import RedisVaults
-from gateway.adapters.pseudonyms import Pseudonyms
+from gateway.adapters.audit.pseudonyms import Pseudonyms
 from gateway.commands.organisations import Settings, remove
-from gateway.domain.account import Account
-from gateway.domain.api_key import IssuedKey
+from gateway.domain.access.account import Account
+from gateway.domain.access.api_key import IssuedKey
+from gateway.domain.access.identity import PUBLIC_SCOPES, Identity
+from gateway.domain.access.session import new_session
+from gateway.domain.access.vault import Entry, organisation_owner
 from gateway.domain.grant import Grant
-from gateway.domain.identity import PUBLIC_SCOPES, Identity
-from gateway.domain.session import new_session
-from gateway.domain.vault import Entry, organisation_owner
 from swell.encryption import parse_keys
 from swell.jobs.messages import KeyChanged, TokenRevoked, VaultChanged
 from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.keyring import Credentials
 from swell.store import keys, objects
 from swell.store.builds import RedisBuilds
+from swell.store.connections.redis import text
+from swell.store.connections.settings import RedisSettings
 from swell.store.encrypted import EncryptedRecords
 from swell.store.objects import S3Objects
-from swell.store.redis import text
-from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 from tests.integration.store.test_queue import OK, recipe
 from tests.stores import s3_of

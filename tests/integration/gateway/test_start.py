@@ -5,15 +5,15 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
 from gateway.access.limits import Limits
 from gateway.adapters.access.limits import RedisBuckets
-from gateway.adapters.worker_capabilities import CachedCapabilities
+from gateway.adapters.builds.worker_capabilities import CachedCapabilities
 from gateway.domain.quota import Quota, Quotas
 from gateway.domain.repositories import Repositories
 from gateway.parts.requests import START_LEASE
-from gateway.submit.start import BuildStarter
-from gateway.submit.start_result import StartResult
+from gateway.submit.builds.start import BuildStarter
+from gateway.submit.builds.start_result import StartResult
 from gateway.submit.validation import validate
 from swell.api.containers import ContainerRequest
 from swell.errors import TooManyRequests
@@ -21,7 +21,7 @@ from swell.oci.platform import Platform
 from swell.recipes.direct import DirectPackages
 from swell.store.builds import RedisBuilds
 from swell.store.leases import Leases
-from swell.store.worker_capabilities import WorkerCapabilities
+from swell.store.workers.capabilities import WorkerCapabilities
 from tests.unit.gateway.doubles import CALLER, MemoryRegistry, PublicRegistry, StubSolver
 from tests.unit.gateway.submit.recipes.test_direct import request
 from tests.unit.gateway.submit.test_submit import RECIPE, recipe

@@ -11,12 +11,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.adapters.blobs import BlobStore
-from gateway.adapters.jobs import JobQueue
-from swell.backend_checks import nats_check, redis_check, s3_check
+from gateway.adapters.builds.jobs import JobQueue
 from swell.errors import DigestInvalid, Unavailable
 from swell.jobs import streams
 from swell.jobs.messages import BuildJob
 from swell.jobs.streams import Nats
+from swell.observe.backend_checks import nats_check, redis_check, s3_check
 from swell.oci.digest import digest_of
 from swell.store import objects as s3
 from swell.store.blobs import Blobs

@@ -7,8 +7,8 @@ import aiohttp
 import bcrypt
 import pytest
 
-from gateway.access.accounts import Accounts
-from gateway.domain.identity import USER_SCOPES, Identity, Scope
+from gateway.access.accounts.accounts import Accounts
+from gateway.domain.access.identity import USER_SCOPES, Identity, Scope
 from swell.net.http import listening
 from swell.serve import Address
 from swell_embedded.ports import Ports

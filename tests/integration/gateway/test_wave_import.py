@@ -12,8 +12,8 @@ from gateway.wave_import.load import Settings, load
 from swell.errors import BadRequest
 from swell.store import keys
 from swell.store.builds import RedisBuilds
+from swell.store.connections.settings import RedisSettings
 from swell.store.scans import RedisScans, ScanResult
-from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 from tests.integration.store.test_queue import recipe
 

@@ -14,7 +14,7 @@ import yaml
 
 from registry_proxy.adapters.image_cache import STALE
 from swell.errors import Unavailable
-from swell.operator_port import CONNECTIONS, operator_port
+from swell.observe.operator_port import CONNECTIONS, operator_port
 from swell_embedded.ports import Ports
 
 
@@ -79,7 +79,7 @@ async def test_it_can_be_switched_off() -> None:
 
 async def test_silent_clients_do_not_block_it(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that send nothing are closed after some seconds, and then probes are answered again."""
-    monkeypatch.setattr("swell.operator_port._Handler.timeout", 0.5)
+    monkeypatch.setattr("swell.observe.operator_port._Handler.timeout", 0.5)
     host, _, port = listen.partition(":")
     async with operator_port("test", listen):
         silent = [socket.create_connection((host, int(port))) for _ in range(CONNECTIONS)]
@@ -99,7 +99,7 @@ async def test_silent_clients_do_not_block_it(listen: str, monkeypatch: pytest.M
 
 async def test_a_client_that_sends_slowly_is_disconnected(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes in time, so only the limit for the whole request ends it."""
-    monkeypatch.setattr("swell.operator_port.CONNECTION_SECONDS", 0.5)
+    monkeypatch.setattr("swell.observe.operator_port.CONNECTION_SECONDS", 0.5)
     host, _, port = listen.partition(":")
 
     def until_disconnected() -> bool:
@@ -122,7 +122,7 @@ async def test_a_client_that_sends_slowly_is_disconnected(listen: str, monkeypat
 
 async def test_a_blocked_event_loop_is_not_alive(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restart helps such a process, so the probe of an orchestrator has to notice it."""
-    monkeypatch.setattr("swell.operator_port.ANSWER_SECONDS", -0.9)
+    monkeypatch.setattr("swell.observe.operator_port.ANSWER_SECONDS", -0.9)
     host, _, port = listen.partition(":")
     async with operator_port("test", listen):
         with socket.create_connection((host, int(port))) as client:

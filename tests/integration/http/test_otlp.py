@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 from prometheus_client import REGISTRY
 
-from swell import otlp
 from swell.log import tracing
-from swell.otlp import exporting
+from swell.observe import otlp
+from swell.observe.otlp import exporting
+from swell.observe.spans import Kind, span
 from swell.settings import SettingsInvalid
-from swell.spans import Kind, span
 from swell_embedded.ports import Ports
 from tests.otlp_receiver import OtlpReceiver
 

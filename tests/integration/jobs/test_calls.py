@@ -11,8 +11,8 @@ from swell.jobs.calls import NoReceiver, NoReply, call, receiving
 from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import SUBJECT, FindCredentials, FoundCredentials, user_credentials
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Credentials
-from swell.registry.principal import with_owners
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import with_owners
 
 
 class Question(Struct, frozen=True):

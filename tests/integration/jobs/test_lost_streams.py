@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from nats.js.errors import NotFoundError
 
-from gateway.adapters.jobs import JobQueue
-from swell.backend_checks import nats_check
+from gateway.adapters.builds.jobs import JobQueue
 from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.consume import _Source, subscribe
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.jobs.publish import is_queued, publish
 from swell.jobs.streams import DEAD, JOBS, STREAMS, Nats
+from swell.observe.backend_checks import nats_check
 from swell_embedded.stack import Stack, open_backends
 from tests.integration.jobs.test_consume import Worker, job, working
 from tests.integration.outages import lose_data, stalled

@@ -20,7 +20,7 @@ from swell.jobs.messages import BuildDone, ImagesPulled, TokenRevoked
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
 from swell.store import objects
-from swell_embedded import probes
+from swell_embedded.processes import probes
 from swell_embedded.stack import Stack
 from tests.stores import s3_of
 

@@ -14,8 +14,8 @@ from swell.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.copy import Copier, CopyLimits
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from swell.testing.http_registry import HttpRegistry, http_registry
 from tests.integration.registry_proxy.support import Registry, docker_registry
 

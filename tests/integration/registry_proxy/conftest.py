@@ -20,7 +20,7 @@ from registry_proxy.deliver.deliveries import Deliveries
 from registry_proxy.handlers.blobs import BlobsHandler
 from registry_proxy.handlers.server import serve_blobs
 from swell.net.outbound import Policy, open_session
-from swell.registry.credentials import Keyring
+from swell.registry.credentials.keyring import Keyring
 from swell.serve import Address
 from swell.store.blobs import Blobs
 from swell.store.objects import S3Objects, connect

@@ -23,7 +23,7 @@ from yarl import URL
 
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
-from swell.store.settings import S3Settings
+from swell.store.connections.settings import S3Settings
 from swell_embedded.ports import Ports
 
 Answer = Callable[[web.Request], web.StreamResponse | Awaitable[web.StreamResponse]]

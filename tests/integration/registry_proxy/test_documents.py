@@ -14,8 +14,8 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.store.blobs import Blobs
+from swell.store.connections.redis import text
 from swell.store.objects import MemoryObjects
-from swell.store.redis import text
 from tests.unit.registry_proxy.memory import MemoryDocuments
 
 # Bytes that no writer of ours makes: a line feed first, a byte that is not UTF-8, no line feed last.

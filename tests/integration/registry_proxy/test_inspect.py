@@ -14,7 +14,7 @@ from swell.errors import AddressForbidden, BadRequest, Denied, ManifestUnknown, 
 from swell.net.outbound import Policy, open_session
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
 from swell_embedded.ports import Ports
 from tests.e2e.busybox import FORMS, REPOSITORY, push_all
 from tests.integration.registry_proxy.support import Registry

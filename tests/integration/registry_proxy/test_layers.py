@@ -13,7 +13,7 @@ from swell.api.containers import ContainerLayer
 from swell.errors import AddressForbidden, BadRequest, BlobUnknown, DigestInvalid, SwellError, TooLarge, UpstreamFailed
 from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of
-from swell.registry.credentials import Keyring
+from swell.registry.credentials.keyring import Keyring
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
 from tests.integration.registry_proxy.support import (

@@ -17,8 +17,8 @@ from swell.errors import BlobUnknown, DigestInvalid, NotFound, Unavailable
 from swell.net.outbound import PIECE
 from swell.oci.digest import digest_of
 from swell.store.blobs import Blobs, key_of
+from swell.store.connections.settings import S3Settings
 from swell.store.objects import MemoryObjects, Objects, S3Objects, connect
-from swell.store.settings import S3Settings
 from tests.integration.registry_proxy.support import S3
 
 

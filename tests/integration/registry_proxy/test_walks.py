@@ -28,15 +28,15 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Keyring
+from swell.registry.credentials.keyring import Keyring
 from swell.rpc.channel import connect
 from swell.rpc.server import answering
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesStub, add_ImagesServicer_to_server
 from swell.serve import Address
 from swell.store.blobs import Blobs
+from swell.store.connections.redis import text
 from swell.store.objects import MemoryObjects
-from swell.store.redis import text
 from swell.testing.registry import FakeRegistry
 from swell_embedded.ports import Ports
 from tests.integration.registry_proxy.support import Script, eventually, said

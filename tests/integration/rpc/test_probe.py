@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
-from swell.health import Check, Health
+from swell.observe.health import Check, Health
 from swell.rpc.channel import connect
 from swell.rpc.server import answering
 from swell.rpc.settings import RpcSettings

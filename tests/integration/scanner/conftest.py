@@ -16,7 +16,7 @@ from scanner.tools.anchore import find_programs
 from scanner.tools.protocol import SIF_FILE
 from swell.jobs.settings import NatsSettings
 from swell.oci.digest import digest_of
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.connections.settings import RedisSettings, S3Settings
 from swell.testing import rootfs
 from swell.testing.vulnerabilities import Vulnerability, write_database
 

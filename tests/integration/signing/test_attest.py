@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from builder.adapters.attachments import RegistryAttachments, StoredAttestations, StoredSboms
-from builder.attest import Attester
-from builder.attest_scans import ScanAttester
+from builder.attest.builds import Attester
+from builder.attest.scans import ScanAttester
 from swell.errors import ManifestInvalid, Unavailable
 from swell.jobs.messages import BuildDone, SbomStored, ScanDone
 from swell.net.outbound import Policy, open_session
@@ -21,8 +21,8 @@ from swell.oci.reference import Reference, parse_reference
 from swell.programs import find
 from swell.provenance import Evidence, Inputs, Material, Provenance
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from swell.registry.pull import read_blob
 from swell.registry.push import RegistryPush, fetch_document
 from swell.registry.referrers import fetch_referrers

@@ -13,9 +13,9 @@ from builder.steps import Steps
 from swell.api.package_layers import PackageLayers
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
-from swell.store.engines import EngineNames
 from swell.store.records import Reason
-from swell.store.worker_capabilities import WorkerCapabilities
+from swell.store.workers.capabilities import WorkerCapabilities
+from swell.store.workers.engines import EngineNames
 from tests.e2e.client import until
 
 LACKING = {"arm64": "qemu-aarch64-static"}

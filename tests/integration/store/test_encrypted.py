@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 from gateway.commands.encryption import SecretsLeft, Settings, reencrypt
 from swell.encryption import EncryptionKeys, new_key, parse_keys
 from swell.errors import DecryptionFailed
+from swell.store.connections.redis import raw
+from swell.store.connections.settings import RedisSettings
 from swell.store.encrypted import EncryptedRecords, Reencrypted
-from swell.store.redis import raw
-from swell.store.settings import RedisSettings
 from swell_embedded.stack import Stack
 
 OLD, NEW = new_key("old"), new_key("new")

@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from swell.store.redis import check_memory, text
+from swell.store.connections.redis import check_memory, text
 
 EVICTS = "Redis may remove records: set maxmemory-policy to noeviction"
 UNLIMITED = "Redis has no memory limit: set maxmemory"

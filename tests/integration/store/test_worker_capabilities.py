@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from gateway.adapters.worker_capabilities import CachedCapabilities
+from gateway.adapters.builds.worker_capabilities import CachedCapabilities
 from swell.oci.platform import Platform
-from swell.store.worker_capabilities import WorkerCapabilities
+from swell.store.workers.capabilities import WorkerCapabilities
 from tests.e2e.client import until
 
 AMD64, ARM64, ARM = Platform.of("linux", "amd64"), Platform.of("linux", "arm64"), Platform.of("linux", "arm")

@@ -10,8 +10,8 @@ import pytest
 from builder.adapters.logs import line_sender
 from builder.adapters.logs.build_logs import BuildLogs
 from builder.domain.secrets import Masker
-from gateway.adapters.build_logs import BuildLogs as KeptLogs
-from gateway.adapters.log_streams import LogStreams
+from gateway.adapters.builds.build_logs import BuildLogs as KeptLogs
+from gateway.adapters.builds.log_streams import LogStreams
 from gateway.builds.event_encoding import Position
 from gateway.builds.log_events import LogEvents
 from swell.jobs.streams import Nats

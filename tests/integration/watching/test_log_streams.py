@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters import log_streams
+from gateway.adapters.builds import log_streams
 from gateway.builds.event_encoding import HEARTBEAT, Position
 from swell.api.builds import BuildStep
 from swell.errors import Unavailable

@@ -12,7 +12,7 @@ import pytest
 from builder.adapters.logs import uploads
 from builder.adapters.logs.build_logs import BuildLogs
 from builder.adapters.logs.uploads import Uploads
-from gateway.adapters.build_logs import BuildLogs as StoredLogs
+from gateway.adapters.builds.build_logs import BuildLogs as StoredLogs
 from gateway.builds.first_status import FirstStatus
 from gateway.builds.queries import BuildQueries
 from swell.concurrency.background import background

@@ -11,7 +11,7 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import DOCKER_MANIFEST, OCI_INDEX
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.store.records import BuildResult, Child, Reason, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

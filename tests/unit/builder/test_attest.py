@@ -8,13 +8,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from builder.adapters.attachments import StoredAttestations
-from builder.attest import Attester
+from builder.attest.builds import Attester
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildDone
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.signing.keys import KeySigner, TrustedKeys
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.objects import MemoryObjects

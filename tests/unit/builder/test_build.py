@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from builder.adapters.build_secrets import AllSecrets, BuildSecrets
+from builder.adapters.inputs.build_secrets import AllSecrets, BuildSecrets
+from builder.attempt.given_up import Events
 from builder.build import BuildRunner
 from builder.domain.build_key import key_of
 from builder.domain.failure import BuildFailure
@@ -24,7 +25,6 @@ from builder.engine import (
     ignore,
     ignore_step,
 )
-from builder.given_up import Events
 from swell.api.builds import BuildStep
 from swell.api.containers import BuildOptions
 from swell.api.package_layers import PackageLayers
@@ -33,7 +33,7 @@ from swell.errors import BlobUnknown, NotFound, Unavailable
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.provenance import Evidence, Material, parse_provenance
-from swell.registry.principal import OPERATOR, Principal
+from swell.registry.credentials.principal import OPERATOR, Principal
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import lock_key, provenance_key
 from swell.store.records import NO_ATTEMPT, BuildResult, Reason, Submission

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.build_context import add, unpack
+from builder.adapters.inputs.build_context import add, unpack
 from builder.domain.failure import BuildFailure
 from swell.store.records import Reason
 

@@ -7,8 +7,8 @@ import pytest
 
 from builder.domain.credentials import entries_of, may_be_named, only_allowed, only_named, with_entries, with_repository
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Credentials
-from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to, rules_of
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import OPERATOR, PUBLIC, Principal, limited_to, rules_of
 
 PULLS = {"localhost:9500/library": {"auth": "reader"}}
 

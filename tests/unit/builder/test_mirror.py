@@ -12,7 +12,7 @@ from swell.api.mirrors import PlannedImage
 from swell.errors import Denied, ManifestUnknown, SwellError, TooManyRequests, UpstreamFailed
 from swell.oci.digest import Digest, digest_of
 from swell.oci.reference import Reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 from swell.store.records import MirrorImage, Reason, Submission
 
 FIRST, SECOND = digest_of(b"first"), digest_of(b"second")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.adapters.stored_contexts import StoredContexts
+from builder.adapters.inputs.stored_contexts import StoredContexts
 from swell.errors import BlobUnknown
 from swell.oci.digest import digest_of
 from swell.store.blobs import Blobs

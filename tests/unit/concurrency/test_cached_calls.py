@@ -7,7 +7,7 @@ from cachetools import LRUCache
 
 from swell.concurrency.cached_calls import CachedCalls
 from swell.errors import Unavailable
-from swell.instruments import CacheCounter
+from swell.observe.instruments import CacheCounter
 
 
 class Source:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.domain.record_access import TABLE, Reader, RecordAccess
+from gateway.domain.access.record_access import TABLE, Reader, RecordAccess
 
 PAGE = Path("docs/identity.md").read_text()
 READERS = (Reader.REQUESTER, Reader.ORGANISATION, Reader.ANYONE, Reader.OPERATOR)

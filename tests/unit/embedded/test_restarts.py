@@ -1,6 +1,12 @@
 """The delays after consecutive crashes, and the limit of crashes."""
 
-from swell_embedded.restarts import FIRST_DELAY, LONGEST_DELAY, MAX_CRASHES, STEADY, Restarts
+from swell_embedded.processes.restarts import (
+    FIRST_DELAY,
+    LONGEST_DELAY,
+    MAX_CRASHES,
+    STEADY,
+    Restarts,
+)
 
 
 def test_delays_grow_until_a_program_is_given_up() -> None:

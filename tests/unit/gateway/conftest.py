@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
 from gateway.scans.request import ScanRequests
-from gateway.submit.dispatch import Dispatcher
+from gateway.submit.builds.dispatch import Dispatcher
+from gateway.submit.builds.start import BuildStarter
 from gateway.submit.prepare import RequestPreparer
-from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.scans.memory import MemoryScans

@@ -6,23 +6,23 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
 from gateway.access.leases import Held, LeasedToken
 from gateway.builds.event_encoding import Lines, Position
 from gateway.builds.queries import Resolved
-from gateway.domain.account import Account
-from gateway.domain.api_key import IssuedKey
+from gateway.domain.access.account import Account
+from gateway.domain.access.api_key import IssuedKey
+from gateway.domain.access.identity import ANONYMOUS, Caller
+from gateway.domain.access.session import Session
 from gateway.domain.grant import Grant
-from gateway.domain.identity import ANONYMOUS, Caller
 from gateway.domain.location import Location
 from gateway.domain.notices import Preference
 from gateway.domain.server_config import ServerConfig
-from gateway.domain.session import Session
 from gateway.scans.request import ScanRequests
 from gateway.scans.status import ScanStatus
-from gateway.submit.dispatch import Dispatcher
-from gateway.submit.mirror import MirrorStarter
-from gateway.submit.start import BuildStarter
+from gateway.submit.builds.dispatch import Dispatcher
+from gateway.submit.builds.mirror import MirrorStarter
+from gateway.submit.builds.start import BuildStarter
 from swell.api.containers import ContainerLayer, ContainerRecord
 from swell.api.inspect import Inspection
 from swell.api.mirrors import MirrorPlan, PlannedImage
@@ -34,7 +34,7 @@ from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.recipes.direct import DirectPackages
-from swell.registry.principal import OPERATOR, PUBLIC, Principal
+from swell.registry.credentials.principal import OPERATOR, PUBLIC, Principal
 from swell.store.builds import Builds
 from swell.store.records import BuildResult, MirrorImage
 from swell.store.scans import Scans

@@ -12,10 +12,10 @@ from gateway.adapters.access.policies import PolicyFiles
 from gateway.audit.chain import ChainBroken, seal, verify
 from gateway.audit.events import Action, AuditEvent, fingerprint, renamed
 from gateway.audit.refusals import MOST, SECONDS, Refusals
-from gateway.domain.identity import Identity
-from gateway.domain.vault import Entry, VaultState
+from gateway.domain.access.identity import Identity
+from gateway.domain.access.vault import Entry, VaultState
 from gateway.http.sessions import Sessions
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.keyring import Credentials
 from tests.unit.gateway.doubles import NOON, MemorySessions
 
 EVENTS = [AuditEvent(id=str(number), time=NOON, action=Action.GRANTED, user="p") for number in range(6)]

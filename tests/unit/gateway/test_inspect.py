@@ -2,13 +2,13 @@
 
 import pytest
 
-from gateway.domain.identity import Reader
+from gateway.domain.access.identity import Reader
 from gateway.inspect import Inspector, registry_of
 from swell.api.inspect import CredentialsRequest, Inspection, InspectRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 
 class Asked:

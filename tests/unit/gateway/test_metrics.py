@@ -10,7 +10,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.testing import TestClient
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.authenticator import Authenticator, IdentitySources
 from gateway.adapters.access.api_keys import ApiKeys
 from gateway.handlers.metrics import challenge, metric, metric_of_any_arch

@@ -6,8 +6,14 @@ import json
 import pytest
 
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.credentials import Credentials, Keyring, parse_auth_file, parse_basic, path_of
-from swell.registry.principal import PUBLIC, Principal, with_owners
+from swell.registry.credentials.keyring import (
+    Credentials,
+    Keyring,
+    parse_auth_file,
+    parse_basic,
+    path_of,
+)
+from swell.registry.credentials.principal import PUBLIC, Principal, with_owners
 from swell.settings import SettingsInvalid
 
 USER = with_owners("user", ["ada"])

@@ -1,10 +1,18 @@
-"""The rules of `swell.registry.principal`: which repositories the operator's credentials open, and to whom."""
+"""The rules of credential principals: which repositories the operator's credentials open, and to whom."""
 
 import pytest
 
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to, opens, parse_scope, rules_of
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import (
+    OPERATOR,
+    PUBLIC,
+    Principal,
+    limited_to,
+    opens,
+    parse_scope,
+    rules_of,
+)
 
 RULES = rules_of(["r.example:5000/swell/build", "acme/community", None], ["r.example:5000", "quay.io/open"])
 TEAM = limited_to(["quay.io/team"])

@@ -4,9 +4,16 @@ import pytest
 
 from swell.errors import Denied, Unavailable
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to, rules_of, with_owners
-from swell.registry.user_credentials import FRESH_SECONDS, USABLE_SECONDS, UserCredentials
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import (
+    OPERATOR,
+    PUBLIC,
+    Principal,
+    limited_to,
+    rules_of,
+    with_owners,
+)
+from swell.registry.credentials.user_credentials import FRESH_SECONDS, USABLE_SECONDS, UserCredentials
 
 ALICE, BOB = with_owners("platform", ["alice"]), with_owners("platform", ["bob"])
 IMAGE = parse_reference("quay.io/acme/tool:1")

@@ -13,7 +13,7 @@ from swell.api.containers import ContainerLayer
 from swell.errors import DigestInvalid
 from swell.oci.digest import Digest
 from swell.oci.document import Document
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
 

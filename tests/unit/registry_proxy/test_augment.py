@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from registry_proxy.domain.augment import augment
 from swell.api.containers import ContainerConfig, ContainerLayer
+from swell.archives.layers import verify_layer
 from swell.errors import ImageUnsupported, ManifestInvalid, TooLarge
-from swell.layers import verify_layer
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.image import Image

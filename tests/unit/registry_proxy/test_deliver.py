@@ -21,7 +21,7 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
 from tests.unit.registry_proxy.memory import MemoryCache, MemoryProofs

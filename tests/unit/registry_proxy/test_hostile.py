@@ -28,7 +28,7 @@ from swell.oci.document import Document, detect
 from swell.oci.media_types import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, SCHEMA_1
 from swell.oci.platform import parse_platform
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.testing.images import make_layer
 from tests.unit.registry_proxy.memory import MemoryDocuments, MemoryLayers, MemoryLeases
 

@@ -14,8 +14,8 @@ from swell.oci.digest import Digest, digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR, Principal
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import OPERATOR, Principal
 
 DAY = 24 * 3600
 TAG = parse_reference("quay.io/team/tool:1")

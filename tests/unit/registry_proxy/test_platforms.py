@@ -9,7 +9,7 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.oci.platform import Platform, parse_platform
-from swell.registry.principal import PUBLIC
+from swell.registry.credentials.principal import PUBLIC
 from swell.testing.registry import FakeRegistry, Pushed
 
 

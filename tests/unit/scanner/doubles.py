@@ -12,7 +12,7 @@ from swell.errors import Unavailable
 from swell.jobs.messages import ScanAffected, ScanDone, ScanJob
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.store.scans import DatabaseInfo, Finding, ScanProblem
 from swell.testing.images import make_image
 

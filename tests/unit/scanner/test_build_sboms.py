@@ -10,7 +10,7 @@ from scanner.domain.failure import ScanFailure
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildDone, SbomStored
 from swell.oci.digest import digest_of
-from swell.registry.principal import limited_to
+from swell.registry.credentials.principal import limited_to
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult, Child, MirrorImage, Submission
 from swell.store.scans import ScanProblem, ScanSubmission

@@ -15,7 +15,7 @@ from scanner.scan import TRIES, ScanRunner
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildDone, ScanJob
 from swell.oci.digest import digest_of
-from swell.registry.principal import limited_to
+from swell.registry.credentials.principal import limited_to
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult, Submission
 from swell.store.scans import Finding, Scan, ScanProblem, ScanResult, ScanSubmission, SeverityLevel

@@ -13,7 +13,7 @@ from swell.api.package_layers import PackageLayers
 from swell.base_rules import BaseRules
 from swell.build_spec import BuildSpec, carry
 from swell.jobs.messages import BuildJob
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Submission
 
 SPEC = BuildSpec(

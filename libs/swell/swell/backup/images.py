@@ -12,12 +12,12 @@ from swell.oci.document import detect
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.copy.tree import CopyLimits, read_tree
-from swell.registry.principal import CredentialRules
+from swell.registry.credentials.principal import CredentialRules
 from swell.registry.pull import read_blob
 from swell.registry.push import RegistryPush, fetch_document
 from swell.registry.referrers import push_manifest
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 
 class StoredDocument(Struct, frozen=True, array_like=True):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from swell.backup.state import StateRecord
 from swell.store import keys
-from swell.store.redis import text
+from swell.store.connections.redis import text
 
 TOKENS, KEYS = "tokens", "keys"
 """What `--keep-tokens` and `--keep-keys` restore."""

@@ -25,12 +25,12 @@ from swell.errors import BadRequest
 from swell.jobs import streams as nats_streams
 from swell.jobs.streams import Nats
 from swell.net.outbound import Policy, open_session
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.principal import OPERATOR, CredentialRules
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.principal import OPERATOR, CredentialRules
 from swell.store import objects as object_store
-from swell.store import redis as redis_store
+from swell.store.connections import redis as redis_store
 from swell.store.objects import S3Objects
 
 STATE, STREAMS, OBJECTS, IMAGES = PARTS = ("state", "streams", "objects", "images")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from swell.jobs.settings import NatsSettings
 from swell.registry.settings import RegistrySettings
-from swell.store.settings import RedisSettings, S3Settings
+from swell.store.connections.settings import RedisSettings, S3Settings
 
 
 class Settings(RegistrySettings, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from swell.errors import BadRequest
 from swell.store import keys
-from swell.store.redis import raw, text, translated
+from swell.store.connections.redis import raw, text, translated
 
 PATTERN = "swell:*"
 BATCH = 500

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from cachetools import Cache
 
 from swell.concurrency.single_flight import SingleFlight
-from swell.instruments import CacheCounter
+from swell.observe.instruments import CacheCounter
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -24,7 +24,7 @@ from swell.registry.copy.tree import CopyLimits, read_tree
 from swell.registry.push import fetch_document
 from swell.registry.responses import failure
 from swell.store import keys
-from swell.store.redis import translated
+from swell.store.connections.redis import translated
 
 PAGE = 1000
 MAX_PAGES = 1000

@@ -7,7 +7,7 @@ from datetime import timedelta
 from redis.asyncio import Redis
 
 from swell.store import keys
-from swell.store.redis import translated
+from swell.store.connections.redis import translated
 
 
 class Marks:

@@ -12,8 +12,8 @@ from swell.garbage.findings import Finding
 from swell.garbage.references import References
 from swell.store import keys
 from swell.store.blobs import DOCUMENTS
+from swell.store.connections.redis import translated
 from swell.store.objects import StoredObject
-from swell.store.redis import translated
 from swell.store.reports import SCANS
 
 DOCUMENT_AGE = timedelta(days=30)  # tokens end before; the documents of one may be stored again meanwhile

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from swell.garbage.findings import Finding
 from swell.garbage.marks import Marks
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 _SECRETS = f"{keys.ENCRYPTED}vault:"
 _BATCH = 500

@@ -25,13 +25,13 @@ from swell.concurrency.drain import Drain
 from swell.concurrency.periodic import running_every
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import SwellError, Unavailable
-from swell.instruments import LONG, Durations, measured
 from swell.jobs.dead_letters import dead_letter
 from swell.jobs.messages import Message
 from swell.jobs.pause import Pause
 from swell.jobs.streams import Nats, create_missing, translated
 from swell.log import log, new_id, tracing
-from swell.spans import Kind, span
+from swell.observe.instruments import LONG, Durations, measured
+from swell.observe.spans import Kind, span
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[M, int], Awaitable[None]]

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from swell.build_spec import BuildSpec
 from swell.oci.digest import Digest
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 from swell.store.records import NO_ATTEMPT, BuildResult, MirrorImage, Submission
 
 

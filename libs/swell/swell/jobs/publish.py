@@ -13,7 +13,7 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 from swell.jobs.messages import Job, Message
 from swell.jobs.streams import JOBS, create_missing, translated
 from swell.log import trace_headers
-from swell.spans import Kind, span
+from swell.observe.spans import Kind, span
 
 TIMEOUT = 5.0  # seconds
 

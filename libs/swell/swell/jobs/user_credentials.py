@@ -1,4 +1,4 @@
-"""The lookup of users' credentials at a gateway, which any service may need; see `swell.registry.user_credentials`.
+"""The lookup of users' credentials at a gateway; see `swell.registry.credentials.user_credentials`.
 
 The reply contains a password. It passes NATS once and is not stored.
 """
@@ -13,9 +13,9 @@ from swell.errors import Unavailable
 from swell.jobs.calls import NoReply, call
 from swell.jobs.streams import Nats
 from swell.oci.reference import Reference
-from swell.registry.credentials import Credentials
-from swell.registry.principal import Principal
-from swell.registry.user_credentials import UserCredentials
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import Principal
+from swell.registry.credentials.user_credentials import UserCredentials
 
 SUBJECT = "credentials.find"
 SECONDS = 25.0

@@ -10,7 +10,7 @@ from typing import Any
 from swell.api.operator import DiskUse, Worker
 from swell.concurrency.periodic import every
 from swell.jobs.pause import Pause
-from swell.store.workers import Workers, worker_id
+from swell.store.workers.running_workers import Workers, worker_id
 
 INTERVAL = timedelta(seconds=5)
 Describe = Callable[[], Mapping[str, Any]]

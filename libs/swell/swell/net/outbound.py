@@ -23,7 +23,7 @@ from swell.net.failures import is_unconnected, translated
 from swell.net.guard import GuardedConnector
 from swell.net.reach import DIRECT, Policy, Reach, check, name_with_port
 from swell.net.upstreams import measuring, name_of, outcome_of
-from swell.spans import Kind, span
+from swell.observe.spans import Kind, span
 
 __all__ = [
     "DIRECT",

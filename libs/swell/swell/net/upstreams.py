@@ -12,7 +12,7 @@ from prometheus_client import Gauge
 from yarl import URL
 
 from swell.errors import AddressForbidden, UpstreamFailed, UpstreamSlow
-from swell.instruments import Durations, Outcome, measured
+from swell.observe.instruments import Durations, Outcome, measured
 
 PUBLIC = frozenset(
     {

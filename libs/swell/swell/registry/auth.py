@@ -23,11 +23,11 @@ from swell.errors import SwellError, UpstreamFailed
 from swell.log import log
 from swell.net.outbound import follow, reach_of, reachable, read, send, translated
 from swell.oci.reference import Reference
-from swell.registry.aws import AwsLogins
 from swell.registry.challenge import Challenge, choose, parse_challenges
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.fingerprints import Fingerprints
-from swell.registry.principal import Principal
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.fingerprints import Fingerprints
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import Principal
 from swell.registry.responses import failure
 from swell.registry.retry import RetryPolicy
 

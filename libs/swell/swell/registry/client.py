@@ -22,9 +22,9 @@ from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference
 from swell.registry.address import endpoint
 from swell.registry.auth import ANONYMOUS, Authorizations, Authorizer, Shown
-from swell.registry.aws import AwsLogins
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR, PUBLIC, Principal
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import OPERATOR, PUBLIC, Principal
 from swell.registry.retry import RetryPolicy
 
 PUBLIC_SECONDS, REFUSED_SECONDS = 300, 60  # life of the cached answer to "is the image public?"

@@ -19,7 +19,7 @@ from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.registry.responses import failure
 from swell.registry.verifier import verified
 

@@ -1,7 +1,7 @@
 """Settings of services that access registries; each field is read from SWELL_<FIELD>."""
 
 from swell.net.outbound import Reach
-from swell.registry.principal import CredentialRules, rules_of
+from swell.registry.credentials.principal import CredentialRules, rules_of
 
 
 class RegistrySettings(Reach, frozen=True, kw_only=True):

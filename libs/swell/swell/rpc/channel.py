@@ -9,12 +9,12 @@ from typing import Any, Protocol, TypeVar, cast
 import grpc
 
 from swell.errors import SwellError
-from swell.instruments import Durations, measured
 from swell.log import trace_headers
+from swell.observe.instruments import Durations, measured
+from swell.observe.spans import Kind, span
 from swell.rpc.errors import CODE, reraised
 from swell.rpc.replicas import Replicas
 from swell.rpc.settings import ON_LOOPBACK, RpcSettings
-from swell.spans import Kind, span
 
 AUTHORIZATION = "authorization"
 MAX_MESSAGE = 8 << 20  # bytes; a manifest may have 4 MiB

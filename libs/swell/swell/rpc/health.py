@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from swell.concurrency.drain import Drain
-from swell.health import Health, Report
+from swell.observe.health import Health, Report
 
 READINESS, LIVENESS = "readiness", "liveness"
 REPORT = "swell-health"

@@ -16,17 +16,17 @@ from swell.concurrency.deadline import SHARE, within
 from swell.concurrency.drain import Drain
 from swell.concurrency.periodic import owned
 from swell.errors import SwellError, Unavailable
-from swell.health import ALWAYS, Health
-from swell.instruments import Durations
 from swell.log import log, new_id, tracing
 from swell.net.addresses import is_loopback
+from swell.observe.health import ALWAYS, Health
+from swell.observe.instruments import Durations
+from swell.observe.spans import Kind, span
 from swell.rpc.channel import AUTHORIZATION, MAX_MESSAGE
 from swell.rpc.errors import abort
 from swell.rpc.health import HealthServicer
 from swell.rpc.settings import ON_LOOPBACK, RpcSettings
 from swell.serve import Address
 from swell.settings import SettingsInvalid
-from swell.spans import Kind, span
 
 MIN_TOKEN = 32  # characters
 GRACE = timedelta(seconds=10)  # for calls under way, without the drain of a service

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 
 from swell.encryption import EncryptionKeys
 from swell.errors import DecryptionFailed
+from swell.store.connections.redis import raw, text, translated
 from swell.store.keys import ENCRYPTED, encrypted
-from swell.store.redis import raw, text, translated
 
 _BATCH = 100
 

@@ -9,7 +9,7 @@ from redis.asyncio.lock import Lock
 
 from swell.concurrency.periodic import running_every
 from swell.errors import Unavailable
-from swell.store.redis import translated
+from swell.store.connections.redis import translated
 
 POLL_SECONDS = 0.05
 """Between two attempts to take a lease that another process holds."""

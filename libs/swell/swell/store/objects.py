@@ -24,12 +24,12 @@ from yarl import URL
 from swell.concurrency.periodic import owned
 from swell.errors import NotFound, Unavailable, UpstreamFailed
 from swell.imports import without
-from swell.instruments import POOL_USED, pool
 from swell.log import warn_once_a_second
 from swell.net.outbound import PIECE, Policy, Reach, name_with_port, open_session, pieces, send
 from swell.net.reach import trusting
-from swell.store.s3_credentials import Renewed, credentials_of
-from swell.store.settings import Addressing, S3Settings
+from swell.observe.instruments import POOL_USED, pool
+from swell.store.connections.s3_credentials import Renewed, credentials_of
+from swell.store.connections.settings import Addressing, S3Settings
 
 with without("cffi"):  # pycryptodome, which minio needs for another purpose, would load a parser of C with it
     from minio import Minio

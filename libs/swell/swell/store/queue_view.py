@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from swell.api.operator import QueueClient, QueuedBuild
 from swell.store import keys
-from swell.store.redis import raw, text, translated
+from swell.store.connections.redis import raw, text, translated
 
 MAX_BUILDS = 100_000  # that are read to list their clients
 MAX_USERS = 10

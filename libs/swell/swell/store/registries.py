@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from swell.api.operator import SeenRegistry
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 MAX_REGISTRIES = 1000
 

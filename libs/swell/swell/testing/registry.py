@@ -13,7 +13,7 @@ from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.testing.images import make_image, make_index
 
 

@@ -10,7 +10,7 @@ from swell.oci.document import Document
 from swell.oci.reference import Reference
 from swell.provenance import Provenance, parse_provenance
 from swell.registry.client import RegistryClient
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.registry.push import RegistryPush, fetch_document, upload_blob
 from swell.registry.referrers import PUSHES_AT_ONCE, push_referrers
 from swell.signing.bundles import MAX_BUNDLE
@@ -22,7 +22,7 @@ from swell.store.reports import SbomFormat, sbom_key
 
 
 class RegistryAttachments:
-    """See `builder.attest.Attachments`; *client* requests tokens with the actions `pull,push`."""
+    """See `builder.attest.builds.Attachments`; *client* requests tokens with the actions `pull,push`."""
 
     def __init__(self, client: RegistryClient) -> None:
         self._client = client
@@ -41,7 +41,7 @@ class RegistryAttachments:
 
 
 class StoredAttestations:
-    """See `builder.attest.Store`; *logs* is the bucket of logs."""
+    """See `builder.attest.builds.Store`; *logs* is the bucket of logs."""
 
     def __init__(self, logs: Objects) -> None:
         self._logs = logs
@@ -62,7 +62,7 @@ class StoredAttestations:
 
 
 class StoredSboms:
-    """See `builder.attest_scans.Sboms`; *reports* is the bucket of the scanner."""
+    """See `builder.attest.scans.Sboms`; *reports* is the bucket of the scanner."""
 
     def __init__(self, reports: Objects) -> None:
         self._reports = reports

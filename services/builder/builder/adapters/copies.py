@@ -14,14 +14,14 @@ from swell.net.outbound import follow
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.media_types import ACCEPT
 from swell.oci.reference import Reference
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
 from swell.registry.copy import Copier, CopyLimits, CopyProgress
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.principal import Principal
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.principal import Principal
+from swell.registry.credentials.user_credentials import UserCredentials
 from swell.registry.push import fetch_document
 from swell.registry.responses import failure
-from swell.registry.user_credentials import UserCredentials
 
 REPORT_EVERY = timedelta(seconds=10)
 

@@ -5,16 +5,16 @@ from contextlib import contextmanager
 
 import aiohttp
 
-from builder.adapters.patient_push import PatientPush
+from builder.adapters.retrying_push import PatientPush
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
 from swell.errors import SwellError
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.user_credentials import UserCredentials
 from swell.registry.push import RegistryPush
 from swell.registry.responses import is_temporary
-from swell.registry.user_credentials import UserCredentials
 from swell.store.records import Reason
 
 

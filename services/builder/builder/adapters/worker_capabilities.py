@@ -12,8 +12,8 @@ from swell.concurrency.periodic import every
 from swell.containerfile import parse
 from swell.errors import BadRequest, Unavailable
 from swell.jobs.messages import BuildJob
-from swell.store.engines import EngineNames
-from swell.store.worker_capabilities import WorkerCapabilities
+from swell.store.workers.capabilities import WorkerCapabilities
+from swell.store.workers.engines import EngineNames
 
 PUBLISH_EVERY = timedelta(seconds=20)  # much shorter than the lifetime of the published record
 

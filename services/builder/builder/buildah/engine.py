@@ -15,11 +15,11 @@ from typing import Self
 from msgspec import structs
 
 from builder.adapters import proxy_environment
-from builder.adapters.auth_files import AuthFiles
-from builder.adapters.build_context import add
 from builder.adapters.commands import drop, execute
 from builder.adapters.disk import bounded
 from builder.adapters.emulation import Emulators
+from builder.adapters.inputs.auth_files import AuthFiles
+from builder.adapters.inputs.build_context import add
 from builder.adapters.workspace import as_build_failure
 from builder.buildah import command_lines
 from builder.buildah.background_closer import BackgroundCloser
@@ -42,8 +42,8 @@ from swell.errors import Unavailable
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.provenance import Evidence
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
+from swell.registry.credentials.aws import AwsLogins
 from swell.store.records import Reason
 from swell_sandbox import Sandbox, SandboxUnavailable, cgroups
 from swell_sandbox.network import open_network, reach, resolv_conf

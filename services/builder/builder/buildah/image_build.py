@@ -10,9 +10,9 @@ from pathlib import Path
 
 from msgspec import Struct, field, structs
 
-from builder.adapters.auth_files import NO_CREDENTIALS, AuthFiles
-from builder.adapters.build_context import add, is_link, unpack
 from builder.adapters.commands import drop, execute, read_digest
+from builder.adapters.inputs.auth_files import NO_CREDENTIALS, AuthFiles
+from builder.adapters.inputs.build_context import add, is_link, unpack
 from builder.adapters.workspace import as_build_failure
 from builder.buildah import command_lines
 from builder.buildah.base_stores import BaseImages, Generation
@@ -31,7 +31,7 @@ from swell.containerfile import BUILDAH_1_28, MAX_SIZE, parse
 from swell.disk import in_thread
 from swell.jobs.messages import POST_FILE
 from swell.oci.digest import Digest
-from swell.registry.principal import PUBLIC
+from swell.registry.credentials.principal import PUBLIC
 from swell.store.records import Reason
 from swell_sandbox import Sandbox, cgroups
 from swell_sandbox.lines import LONGEST_PIECE, plain

@@ -3,11 +3,11 @@
 import secrets
 from collections.abc import Mapping, Sequence
 
-from builder.buildkit.attestation import PROVENANCE
 from builder.buildkit.build_files import POLICY, BuildFiles
 from builder.buildkit.daemons.daemon import CREDENTIALS
 from builder.buildkit.network.push_gateway import REGISTRY
 from builder.buildkit.policy import target_of
+from builder.buildkit.provenance.attestation import PROVENANCE
 from builder.engine import Recipe
 from swell.api.containers import CompressionMode
 from swell.oci.reference import Reference

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 
-from builder.adapters.build_context import add, unpack
+from builder.adapters.inputs.build_context import add, unpack
 from builder.adapters.workspace import as_build_failure
 from builder.buildkit.daemons.daemon import BUILDS
 from builder.buildkit.daemons.pool import Lease

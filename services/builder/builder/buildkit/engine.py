@@ -5,21 +5,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 
-from builder.adapters.auth_files import AuthFiles
 from builder.adapters.emulation import Emulators
+from builder.adapters.inputs.auth_files import AuthFiles
 from builder.adapters.workspace import as_build_failure
 from builder.buildkit import policy
-from builder.buildkit.base_annotations import base_annotations
 from builder.buildkit.build import arguments, cache_name, given_names, pushed_name
 from builder.buildkit.build_files import BuildFiles
 from builder.buildkit.daemons.pool import DaemonPool, group_of
 from builder.buildkit.daemons.requirements import TRIAL
 from builder.buildkit.docker_config import docker_config, source_policy
-from builder.buildkit.evidence import evidence_of
 from builder.buildkit.network.egress import EgressProxy
 from builder.buildkit.network.pushes import push_gateway_for
 from builder.buildkit.network.services import services_of
 from builder.buildkit.network.step_proxies import proxies_of_steps
+from builder.buildkit.provenance.base_annotations import base_annotations
+from builder.buildkit.provenance.evidence import evidence_of
 from builder.buildkit.run import BuildRun
 from builder.buildkit.sif import push_sif
 from builder.buildkit.trial import run_trial, trial_recipe

@@ -14,17 +14,17 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from builder.adapters.auth_files import AuthFiles
+from builder.adapters.inputs.auth_files import AuthFiles
 from builder.buildkit import policy
-from builder.buildkit.base_annotations import base_annotations
 from builder.buildkit.build import arguments, secret_file
 from builder.buildkit.build_files import BuildFiles
 from builder.buildkit.buildctl import buildctl
 from builder.buildkit.docker_config import docker_config, source_policy, with_push_login
-from builder.buildkit.evidence import evidence_of
-from builder.buildkit.failure import diagnose
+from builder.buildkit.failures.diagnose import diagnose
 from builder.buildkit.output import Result, follow
 from builder.buildkit.progress import Progress
+from builder.buildkit.provenance.base_annotations import base_annotations
+from builder.buildkit.provenance.evidence import evidence_of
 from builder.buildkit.sif import push_sif
 from builder.buildkit.trial import run_trial, trial_recipe
 from builder.domain.base_images import base_images
@@ -40,8 +40,8 @@ from swell.net.outbound import Policy, open_session
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.auth import Authorizations
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
+from swell.registry.credentials.aws import AwsLogins
 from swell.store.records import Reason
 from swell_sandbox.process import Tail
 from swell_sandbox.workspace import can_limit, clean, lock

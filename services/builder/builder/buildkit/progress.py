@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec import Struct
 
-from builder.buildkit.last_output import LastOutput
+from builder.buildkit.failures.last_output import LastOutput
 from swell.api.builds import BuildStep
 from swell_sandbox.lines import LONGEST_PIECE, pieces
 

@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from builder.adapters.commands import drop
 from builder.buildkit.build import exporting, secret_file
-from builder.buildkit.build_failure import GroupEvents, failure_of
 from builder.buildkit.build_files import BuildFiles
 from builder.buildkit.daemons.pool import Lease
+from builder.buildkit.failures.build_failure import GroupEvents, failure_of
 from builder.buildkit.limits import watched
 from builder.buildkit.network.egress import EgressProxy
 from builder.buildkit.network.push_gateway import PushGateway

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from builder.adapters.auth_files import AuthFiles
+from builder.adapters.inputs.auth_files import AuthFiles
 from builder.buildkit.daemons.daemon import FOLDER_NAME, open_daemon
 from builder.buildkit.daemons.pool import DaemonPool
 from builder.buildkit.daemons.programs import Programs
@@ -15,8 +15,8 @@ from builder.sif.push import Sifs
 from builder.unpushed import UnpushedImages
 from swell.disk import in_thread
 from swell.net.outbound import Policy, open_session
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
+from swell.registry.credentials.aws import AwsLogins
 from swell_sandbox.workspace import can_limit, clean, lock
 
 _FOLDERS = ("builds", FOLDER_NAME, "networks")

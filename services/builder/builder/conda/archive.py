@@ -17,7 +17,7 @@ from typing import IO, cast
 import zstandard
 
 from builder.conda.model.package import DESCRIPTIONS, MAX_FILES, Malformed, Package, read_package
-from swell.tar import LARGEST_READ, TarReader
+from swell.archives.tar import LARGEST_READ, TarReader
 
 _DESCRIPTION_BYTES = 256 << 20  # of an archive's metadata, uncompressed
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, EOFError, UnicodeError, ValueError, KeyError)

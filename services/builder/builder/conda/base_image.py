@@ -14,8 +14,8 @@ from swell.oci.image import Image
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
+from swell.registry.credentials.principal import Principal
 from swell.registry.images import fetch_image
-from swell.registry.principal import Principal
 from swell.registry.pull import download_blob
 from swell.registry.push import RegistryPush
 from swell.store.records import Reason

@@ -35,10 +35,10 @@ from swell.disk import in_thread
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
 from swell.provenance import Evidence, Material
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Allows, Keyring, parse_auth_file
-from swell.registry.user_credentials import UserCredentials
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Allows, Keyring, parse_auth_file
+from swell.registry.credentials.user_credentials import UserCredentials
 from swell.settings import SettingsInvalid
 from swell.store.records import Reason
 

@@ -26,9 +26,9 @@ from builder.engine import Recipe, WriteLine
 from builder.settings import CondaSettings
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.package_layers import PackageLayers
+from swell.archives.layers import LayerMeter
 from swell.disk import in_thread
 from swell.errors import SwellError
-from swell.layers import LayerMeter
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, hex_of, parse_digest
 from swell.oci.image import Image

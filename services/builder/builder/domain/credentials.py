@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from swell.oci.reference import DOCKER_HUB, Reference, parse_reference
-from swell.registry.credentials import Credentials, parse_basic, path_of
-from swell.registry.principal import CredentialRules, Principal, scopes_of
+from swell.registry.credentials.keyring import Credentials, parse_basic, path_of
+from swell.registry.credentials.principal import CredentialRules, Principal, scopes_of
 
 _HUB = ("index.docker.io", "https://index.docker.io/v1/")
 

@@ -20,7 +20,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.types import CascadeType
 
-from builder.adapters.auth_files import AuthFiles
+from builder.adapters.inputs.auth_files import AuthFiles
 from builder.adapters.proxy_environment import unreadable_certificates
 from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import RemoteBuildSpec, Source
@@ -36,9 +36,9 @@ from swell.errors import Unavailable
 from swell.log import log, warn_once_a_second
 from swell.oci.digest import Digest
 from swell.provenance import Evidence
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient
-from swell.registry.principal import PUBLIC
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.principal import PUBLIC
 from swell.store.records import Reason
 
 POLL_SECONDS = 0.5

@@ -15,11 +15,11 @@ from io import BufferedReader
 from pathlib import Path
 
 from builder.sif.rootfs import LayerInvalid
+from swell.archives.gunzip import open_gzip
+from swell.archives.tar import LARGEST_READ, TarReader
 from swell.errors import DigestInvalid, ManifestInvalid
-from swell.gunzip import open_gzip
 from swell.oci.digest import Digest, digest_of, hex_of, parse_digest
 from swell.oci.document import Document, detect
-from swell.tar import LARGEST_READ, TarReader
 
 _DOCUMENT_BYTES = 4 << 20
 

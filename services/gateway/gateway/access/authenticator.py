@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from gateway.domain.identity import ANONYMOUS, Identity
+from gateway.domain.access.identity import ANONYMOUS, Identity
 from gateway.domain.platform import Login
 from swell.errors import EndpointUnpaired, TokenInvalid, Unauthorized
 

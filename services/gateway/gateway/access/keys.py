@@ -12,12 +12,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.audit.events import NO_AUDIT, Action, Audit
-from gateway.domain.api_key import IssuedKey, id_of, new_key
-from gateway.domain.identity import OPERATORS_SCOPES, PUBLIC_SCOPES, SECRET_NAME, Identity, Scope
+from gateway.domain.access.api_key import IssuedKey, id_of, new_key
+from gateway.domain.access.identity import (
+    OPERATORS_SCOPES,
+    PUBLIC_SCOPES,
+    SECRET_NAME,
+    Identity,
+    Scope,
+)
 from swell.api.keys import KeyChange, KeyRequest
 from swell.errors import BadRequest, NotFound, ScopeRequired, Unavailable
 from swell.log import log
-from swell.registry.principal import parse_scope
+from swell.registry.credentials.principal import parse_scope
 
 MAX_KEYS = 100  # of one user
 DEFAULT_PAGE, MAX_PAGE = 20, 100

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.domain.lease_terms import LeaseTerms
+from gateway.domain.access.lease_terms import LeaseTerms
 from swell.api.leases import LeaseAnswer, ReturnedLease
 from swell.errors import NotFound, TooManyRequests
 

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from cachetools import LRUCache
 
-from gateway.access.origins import Origins, blobs_in
+from gateway.access.images.origins import Origins, blobs_in
+from gateway.domain.access.identity import Identity
 from gateway.domain.grant import Grant
-from gateway.domain.identity import Identity
 from gateway.domain.policy import Policy
 from swell.errors import PolicyDenied
 from swell.oci.reference import Reference, parse_reference

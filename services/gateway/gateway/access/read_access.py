@@ -1,10 +1,10 @@
-"""Read authorisation: whether a client may read a record, by the table in `gateway.domain.record_access`."""
+"""Read authorisation: whether a client may read a record, by the table in `gateway.domain.access.record_access`."""
 
 from collections.abc import Iterable
 from typing import Protocol
 
-from gateway.domain.identity import Identity
-from gateway.domain.record_access import TABLE, RecordAccess, Resource, names_of, readers_of
+from gateway.domain.access.identity import Identity
+from gateway.domain.access.record_access import TABLE, RecordAccess, Resource, names_of, readers_of
 from swell.errors import NotReadable, Unauthorized
 from swell.store.builds import Builds
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gateway.domain.identity import Identity
+from gateway.domain.access.identity import Identity
 from swell.errors import ScopeRequired
 
 

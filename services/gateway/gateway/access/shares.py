@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.domain.identity import Caller
+from gateway.domain.access.identity import Caller
 from gateway.domain.quota import Client
 from swell.errors import Unavailable
 

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from gateway.access.keys import Actor
 from gateway.audit.events import NO_AUDIT, Action, Audit
-from gateway.domain.identity import Identity, Scope
-from gateway.domain.vault import (
+from gateway.domain.access.identity import Identity, Scope
+from gateway.domain.access.vault import (
     KIND,
     MOST_ENTRIES,
     Entry,
@@ -23,8 +23,8 @@ from gateway.domain.vault import (
 from swell.errors import BadRequest, Denied, NotFound, NotSupported, ScopeRequired, Unavailable
 from swell.log import log
 from swell.oci.reference import Reference
-from swell.registry.credentials import Credentials
-from swell.registry.principal import CredentialRules, Principal, parse_scope, with_owners
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import CredentialRules, Principal, parse_scope, with_owners
 
 MAX_PATH = 255  # characters
 

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.domain.identity import Identity
-from gateway.domain.vault import VaultState, owners_of_identity
+from gateway.domain.access.identity import Identity
+from gateway.domain.access.vault import VaultState, owners_of_identity
 from swell.errors import NotFound, ScopeRequired
 from swell.jobs.build_secrets import PREFIX
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.keyring import Credentials
 
 
 class SecretReference(Struct, frozen=True):

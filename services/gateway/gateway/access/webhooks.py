@@ -12,8 +12,8 @@ from yarl import URL
 
 from gateway.access.keys import Actor
 from gateway.audit.events import NO_AUDIT, Action, Audit
+from gateway.domain.access.vault import parts_of
 from gateway.domain.notices import ALL_KINDS, MAX_URL, SECRET_PREFIX, Kind, url_of
-from gateway.domain.vault import parts_of
 from swell.errors import BadRequest, NotFound, NotSupported
 from swell.log import log
 

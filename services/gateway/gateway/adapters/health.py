@@ -4,11 +4,11 @@ from redis.asyncio import Redis
 
 from gateway.adapters.access.grants import CachedGrants
 from gateway.connections import Connections
-from swell.backend_checks import nats_check, redis_check, s3_check, service_check
 from swell.concurrency.drain import Drain
 from swell.errors import Unavailable
-from swell.health import Check, Health, Report
-from swell.store.engines import EngineNames
+from swell.observe.backend_checks import nats_check, redis_check, s3_check, service_check
+from swell.observe.health import Check, Health, Report
+from swell.store.workers.engines import EngineNames
 
 
 class Builders:

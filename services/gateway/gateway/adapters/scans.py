@@ -7,8 +7,8 @@ from time import monotonic
 from swell.jobs.messages import ScanJob
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
-from swell.store.engines import ScannerNames
 from swell.store.objects import Objects
+from swell.store.workers.engines import ScannerNames
 
 CACHE_TTL = timedelta(seconds=10)
 

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
+from gateway.domain.access.identity import Caller, reader_of
 from gateway.domain.grant import Grant
-from gateway.domain.identity import Caller, reader_of
 from gateway.domain.location import Location
 from swell.errors import BuildFailed, NotFound, Unavailable
 from swell.naming.image_name import ORAS
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import parse_reference
-from swell.registry.principal import limited_to
+from swell.registry.credentials.principal import limited_to
 from swell.store.builds import Builds
 from swell.store.records import Build
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from gateway.access.keys import Actor
 from gateway.builds.queries import DEFAULT_PAGE, MAX_PAGE, parse_cursor, record_of
-from gateway.domain.identity import Scope
+from gateway.domain.access.identity import Scope
 from swell.api.builds import BuildPage
 from swell.errors import BadRequest, ScopeRequired
 from swell.store.builds import Builds

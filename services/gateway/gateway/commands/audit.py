@@ -20,23 +20,23 @@ from gateway.adapters.access.issued_keys import RedisKeys
 from gateway.adapters.access.sessions import RedisSessions
 from gateway.adapters.access.stored_accounts import RedisAccounts
 from gateway.adapters.access.vaults import RedisVaults
-from gateway.adapters.audit import AuditLog, batches
-from gateway.adapters.audit_head import AuditHead
-from gateway.adapters.events import RevocationEvents
+from gateway.adapters.audit.head import AuditHead
+from gateway.adapters.audit.pseudonyms import Pseudonyms
+from gateway.adapters.audit.trail import AuditLog, batches
+from gateway.adapters.builds.events import RevocationEvents
 from gateway.adapters.notices.preferences import RedisPreferences
 from gateway.adapters.notices.webhooks import RedisWebhooks
-from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.audit.chain import ChainBroken, Checked, follow
 from gateway.audit.events import Action, AuditEvent, renamed
-from gateway.domain.vault import user_owner
+from gateway.domain.access.vault import user_owner
 from swell.encryption import KEY_BYTES, EncryptionKeys
 from swell.errors import NotFound
 from swell.jobs import streams
 from swell.jobs.settings import NatsSettings
 from swell.serve import run
-from swell.store import redis
+from swell.store.connections import redis
+from swell.store.connections.settings import RedisSettings
 from swell.store.encrypted import EncryptedRecords
-from swell.store.settings import RedisSettings
 
 
 class Settings(Struct, frozen=True, kw_only=True):

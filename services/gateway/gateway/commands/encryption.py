@@ -16,9 +16,9 @@ from swell.errors import SwellError
 from swell.log import log
 from swell.serve import run
 from swell.settings import SettingsInvalid
-from swell.store import redis
+from swell.store.connections import redis
+from swell.store.connections.settings import RedisSettings
 from swell.store.encrypted import EncryptedRecords
-from swell.store.settings import RedisSettings
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import sys
 import msgspec
 
 from gateway.adapters.access.api_keys import ApiKey, hash_of, new_key
-from gateway.domain.identity import Scope
+from gateway.domain.access.identity import Scope
 
 
 def main() -> None:

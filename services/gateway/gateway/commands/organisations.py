@@ -13,8 +13,8 @@ from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
 from gateway.adapters.access.grants import RedisGrants
 from gateway.adapters.access.vaults import RedisVaults
-from gateway.adapters.audit import QUEUE, AuditLog
-from gateway.adapters.events import RevocationEvents
+from gateway.adapters.audit.trail import QUEUE, AuditLog
+from gateway.adapters.builds.events import RevocationEvents
 from gateway.adapters.operate.organisations import StoredOrganisations
 from gateway.operate.organisations import OrganisationRemoval
 from swell.api.operator import RemovalAnswer, RemovalRequest
@@ -23,9 +23,10 @@ from swell.jobs import streams
 from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats, translated
 from swell.serve import run
-from swell.store import objects, redis
+from swell.store import objects
+from swell.store.connections import redis
+from swell.store.connections.settings import RedisSettings, S3Settings
 from swell.store.encrypted import EncryptedRecords
-from swell.store.settings import RedisSettings, S3Settings
 
 
 class Settings(Struct, frozen=True, kw_only=True):

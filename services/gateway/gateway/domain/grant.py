@@ -7,7 +7,7 @@ from msgspec import Struct
 from swell.api.containers import ContainerConfig, ScanMode
 from swell.errors import NameUnknown
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import PUBLIC, Principal, limited_to
+from swell.registry.credentials.principal import PUBLIC, Principal, limited_to
 
 
 class Grant(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 from yarl import URL
 
-from gateway.domain.identity import Identity
+from gateway.domain.access.identity import Identity
 from swell.jobs.messages import BuildDone, ScanDone
 from swell.store.records import MIRROR_PREFIX
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
+from gateway.domain.access.identity import Identity
 from gateway.domain.channels import denied_by
-from gateway.domain.identity import Identity
 from swell.base_rules import NOTHING, BaseRules
 from swell.errors import PolicyDenied
 from swell.oci.reference import Reference
-from swell.registry.principal import is_below, limited_to
+from swell.registry.credentials.principal import is_below, limited_to
 
 MAX_ENTRIES = 1000
 

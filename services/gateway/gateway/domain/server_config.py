@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from gateway.domain.lease_terms import LeaseTerms
+from gateway.domain.access.lease_terms import LeaseTerms
 from gateway.domain.repositories import Repositories
 
 

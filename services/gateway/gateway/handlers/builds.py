@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect, Stream
 from litestar.status_codes import HTTP_307_TEMPORARY_REDIRECT
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.builds.cancel import Cancellations, CancelScope
 from gateway.builds.download import Downloads
 from gateway.builds.event_encoding import parse_position
@@ -17,8 +17,8 @@ from gateway.builds.log_events import LogEvents
 from gateway.builds.of_user import BuildsOfUser
 from gateway.builds.queries import BuildQueries
 from gateway.builds.sboms import SbomQueries
-from gateway.domain.identity import Scope
-from gateway.domain.record_access import Resource
+from gateway.domain.access.identity import Scope
+from gateway.domain.access.record_access import Resource
 from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
 from gateway.http.event_stream import EventStream, accepts_events

@@ -4,7 +4,7 @@ from litestar import Controller, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from gateway.domain.identity import Scope
+from gateway.domain.access.identity import Scope
 from gateway.domain.platform import Login
 from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers

@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from msgspec import Struct, structs
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.usage import Counters, UsageQuery, parse_usage_query

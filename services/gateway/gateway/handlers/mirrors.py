@@ -7,21 +7,21 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.read_access import ReadAccess
 from gateway.audit.events import Action, Audit
 from gateway.builds.cancel import Cancellations
 from gateway.builds.log_events import LogEvents
 from gateway.builds.mirrors import MirrorQueries
-from gateway.domain.identity import Scope
+from gateway.domain.access.identity import Scope
+from gateway.domain.access.record_access import Resource
 from gateway.domain.platform import Login
-from gateway.domain.record_access import Resource
 from gateway.handlers.builds import cancel_build, event_response, started
 from gateway.http.bodies import HttpRequest, read
 from gateway.http.caller import Callers
 from gateway.http.event_stream import accepts_events
 from gateway.http.read_guard import reads
-from gateway.submit.mirror import MirrorStarter
+from gateway.submit.builds.mirror import MirrorStarter
 from swell.api.builds import Cancellation
 from swell.api.mirrors import MirrorAnswer, MirrorRecord, MirrorRequest
 from swell.errors import BadRequest

@@ -19,10 +19,10 @@ from gateway.domain.grant import Grant
 from gateway.http.caller import ClientAddress
 from gateway.http.registry_responses import RegistryResponse
 from swell.api.containers import ScanMode
-from swell.instruments import CacheCounter
+from swell.observe.instruments import CacheCounter
 from swell.oci.document import Document
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 MAX_PULLS = 2_000
 MAX_BODY = 16 << 10  # bytes; larger manifests are answered by the handler, from the cache of documents

@@ -7,8 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
-from gateway.access.accounts import Accounts
-from gateway.domain.record_access import Resource
+from gateway.access.accounts.accounts import Accounts
+from gateway.domain.access.record_access import Resource
 from gateway.handlers.builds import started
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers

@@ -7,7 +7,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from swell.api.health import HealthStatus
-from swell.health import Report
+from swell.observe.health import Report
 
 WAVE_API = "1.37.0"  # the version of Wave's API that this server implements; clients compare it as semver
 

@@ -5,17 +5,17 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from litestar.types import Scope
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.authenticator import Authenticator
 from gateway.access.guess_limiter import GuessLimiter
-from gateway.access.image_access import Policies
+from gateway.access.images.image_access import Policies
 from gateway.access.keys import Actor
 from gateway.audit.refusals import Refusals
-from gateway.domain.identity import Caller, Identity, caller_of
-from gateway.domain.identity import Scope as Right
+from gateway.domain.access.identity import Caller, Identity, caller_of
+from gateway.domain.access.identity import Scope as Right
+from gateway.domain.access.session import Session
 from gateway.domain.platform import Login
-from gateway.domain.session import Session
-from gateway.http.origin import CrossSite, is_own_page
+from gateway.http.middleware.origin import CrossSite, is_own_page
 from gateway.http.sessions import Sessions, check_csrf
 from swell.errors import AccountRequired, Unauthorized
 from swell.net.addresses import Address, client_network, parse_address

@@ -11,11 +11,10 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from gateway.http.asgi import PIECE, send_in_pieces
 from gateway.http.errors import send_error
-from gateway.http.registry_responses import RegistryResponse
-from gateway.http.request_checks import Head
-from gateway.http.request_log import log_request
-from gateway.http.request_metrics import record, record_span
-from gateway.http.security_headers import (
+from gateway.http.middleware.request_checks import Head
+from gateway.http.middleware.request_log import log_request
+from gateway.http.middleware.request_metrics import record, record_span
+from gateway.http.middleware.security_headers import (
     FOR_CRAWLERS,
     MAX_USER_AGENT,
     POLICY,
@@ -25,10 +24,11 @@ from gateway.http.security_headers import (
     refuse_crawler,
     security_headers,
 )
+from gateway.http.registry_responses import RegistryResponse
 from swell.concurrency.drain import Running
 from swell.errors import Unavailable
 from swell.log import current_trace, new_id, tracing, tracing_as
-from swell.spans import new_trace
+from swell.observe.spans import new_trace
 
 NEW_WORK = frozenset({"POST", "PUT"})
 SUBMITS = frozenset({"/v1alpha2/container", "/container-token"})

@@ -9,10 +9,10 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.read_access import ReadAccess
-from gateway.domain.identity import Identity, Scope
-from gateway.domain.record_access import Resource
+from gateway.domain.access.identity import Identity, Scope
+from gateway.domain.access.record_access import Resource
 from gateway.http.caller import Callers, authorization_of, bearer
 from swell.errors import SwellError, Unavailable
 from swell.log import log

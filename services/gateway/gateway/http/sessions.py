@@ -19,9 +19,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway.audit.events import NO_AUDIT, Action, Audit, fingerprint
 from gateway.audit.refusals import Refusals
-from gateway.domain.identity import Identity
-from gateway.domain.session import Session, new_session
-from gateway.http.origin import CrossSite, is_own_page
+from gateway.domain.access.identity import Identity
+from gateway.domain.access.session import Session, new_session
+from gateway.http.middleware.origin import CrossSite, is_own_page
 
 CSRF_HEADER = b"x-csrf-token"
 CSRF_FIELD = "csrf_token"

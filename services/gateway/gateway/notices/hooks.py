@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Protocol
 
 from gateway.access.webhooks import OwnWebhook
+from gateway.domain.access.vault import organisation_owner, user_owner
 from gateway.domain.notices import End, Follower, Webhook
-from gateway.domain.vault import organisation_owner, user_owner
 
 
 class Stored(Protocol):

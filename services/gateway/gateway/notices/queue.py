@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Protocol
 
-from gateway.domain.identity import Identity
+from gateway.domain.access.identity import Identity
 from gateway.domain.notices import End, Follower, Preference
 from gateway.notices.hooks import Hooks
 from gateway.notices.messages import EmailNotice, WebhookNotice

@@ -11,7 +11,7 @@ from gateway.access.keys import Actor
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
 from gateway.audit.events import NO_AUDIT, Action, Audit
-from gateway.domain.vault import organisation_owner
+from gateway.domain.access.vault import organisation_owner
 from swell.api.operator import RemovalAnswer, RemovalRequest
 from swell.errors import NotFound, NotSupported
 from swell.log import log

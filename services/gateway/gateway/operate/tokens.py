@@ -12,7 +12,7 @@ from swell.api.operator import RevocationAnswer, RevocationRequest
 from swell.errors import BadRequest, NotFound, SwellError
 from swell.log import log
 from swell.oci.reference import parse_reference
-from swell.registry.principal import is_below, parse_scope
+from swell.registry.credentials.principal import is_below, parse_scope
 
 MAX_REVOKED = 1000  # in one request; a batch is always finished
 MAX_SECONDS = 5.0

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from litestar import Request
 
 from gateway.http.bodies import read_body
-from gateway.http.origin import CrossSite, is_own_page
+from gateway.http.middleware.origin import CrossSite, is_own_page
 from gateway.http.sessions import CSRF_FIELD, remember_form_token
 from swell.errors import BadRequest
 

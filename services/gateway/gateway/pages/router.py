@@ -2,7 +2,7 @@
 
 from litestar import Router
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.handlers.metrics import challenge
 from gateway.http.caller import Callers
 from gateway.pages.assets import asset

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.adapters.audit import AuditLog, AuditWriter, open_streams
-from gateway.adapters.audit_head import AuditHead
-from gateway.adapters.pseudonyms import Pseudonyms
+from gateway.adapters.audit.head import AuditHead
+from gateway.adapters.audit.pseudonyms import Pseudonyms
+from gateway.adapters.audit.trail import AuditLog, AuditWriter, open_streams
 from gateway.audit.events import NO_AUDIT, Audit
 from gateway.connections import Connections
 from gateway.settings import Settings

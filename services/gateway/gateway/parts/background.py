@@ -8,7 +8,7 @@ from gateway.connections import Connections
 from gateway.parts.platforms import PlatformParts
 from gateway.parts.shared import Shared
 from gateway.platform.run_leases import CHECK_DUE, RunLeases
-from gateway.submit.dispatch import Dispatcher
+from gateway.submit.builds.dispatch import Dispatcher
 from swell.concurrency.notifier import wait_at_most
 from swell.concurrency.periodic import every
 from swell.errors import Unavailable

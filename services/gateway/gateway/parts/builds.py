@@ -1,8 +1,8 @@
 """The parts for builds, their logs and their pages, and scans."""
 
-from gateway.adapters.build_logs import BuildLogs
-from gateway.adapters.events import BuildEvents
-from gateway.adapters.log_streams import LogStreams
+from gateway.adapters.builds.build_logs import BuildLogs
+from gateway.adapters.builds.events import BuildEvents
+from gateway.adapters.builds.log_streams import LogStreams
 from gateway.adapters.scans import RunningScanners, StoredReports
 from gateway.app import BuildParts
 from gateway.builds.cancel import Cancellations
@@ -18,7 +18,7 @@ from gateway.pages.builds import BuildPages
 from gateway.parts.shared import Shared
 from gateway.scans.queries import ScanQueries
 from gateway.scans.status import ScanStatus
-from swell.store.engines import ScannerNames
+from swell.store.workers.engines import ScannerNames
 
 
 def build_parts(shared: Shared, connections: Connections, log_streams: LogStreams) -> BuildParts:

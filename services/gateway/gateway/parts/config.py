@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from gateway.domain.lease_terms import LeaseTerms
+from gateway.domain.access.lease_terms import LeaseTerms
 from gateway.domain.quota import Quota, Quotas, parse_quota
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
+from gateway.access.accounts.manage_accounts import AccountManager
 from gateway.access.authenticator import Authenticator, IdentitySources, PlatformUsers
 from gateway.access.keys import KeyIssuer
-from gateway.access.manage_accounts import AccountManager
 from gateway.access.vault import VaultUse
 from gateway.adapters.access.accounts import read_accounts
 from gateway.adapters.access.api_keys import ApiKeys
 from gateway.adapters.access.issued_keys import IssuedKeys, RedisKeys
 from gateway.adapters.access.sessions import RedisSessions
 from gateway.adapters.access.stored_accounts import RedisAccounts
-from gateway.adapters.events import RevocationEvents
+from gateway.adapters.builds.events import RevocationEvents
 from gateway.adapters.oidc.provider import Provider
 from gateway.adapters.oidc.sign_in import SignIn
 from gateway.adapters.oidc.tokens import OidcTokens

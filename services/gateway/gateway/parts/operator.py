@@ -3,12 +3,12 @@
 from gateway.access.revoke import Revocations
 from gateway.access.vault import Vault
 from gateway.adapters.access.grants import RedisGrants
-from gateway.adapters.events import RevocationEvents
+from gateway.adapters.audit.pseudonyms import Pseudonyms
+from gateway.adapters.builds.events import RevocationEvents
 from gateway.adapters.operate.audit import StoredTrail
 from gateway.adapters.operate.backends import BackendUse
 from gateway.adapters.operate.dead_letters import StreamDeadLetters
 from gateway.adapters.operate.organisations import StoredOrganisations
-from gateway.adapters.pseudonyms import Pseudonyms
 from gateway.app import OperatorParts
 from gateway.audit.events import NO_AUDIT, Audit
 from gateway.connections import Connections
@@ -22,7 +22,7 @@ from gateway.operate.workers import WorkerOperations
 from swell.store.backlog import RedisBacklog
 from swell.store.queue_view import QueueView
 from swell.store.registries import SeenRegistries
-from swell.store.workers import Workers
+from swell.store.workers.running_workers import Workers
 
 
 def operator_parts(connections: Connections, revocations: Revocations, vault: Vault, audit: Audit) -> OperatorParts:

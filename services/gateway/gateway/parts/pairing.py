@@ -1,6 +1,6 @@
 """The part that serves the pairing sockets of Seqera Platforms."""
 
-from gateway.handlers.pairing import PairingHandler
+from gateway.handlers.access.pairing import PairingHandler
 from gateway.parts.platforms import PlatformParts
 from gateway.parts.shared import Shared
 from gateway.settings import Settings

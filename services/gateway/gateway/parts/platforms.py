@@ -25,9 +25,9 @@ from swell.jobs.calls import receiving
 from swell.jobs.user_credentials import SUBJECT, FindCredentials, FoundCredentials
 from swell.net.outbound import Policy, name_with_port, open_session
 from swell.oci.reference import Reference
-from swell.registry.credentials import Credentials
-from swell.registry.principal import Principal, rules_of
-from swell.registry.user_credentials import UserCredentials
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import Principal, rules_of
+from swell.registry.credentials.user_credentials import UserCredentials
 from swell.settings import SettingsInvalid
 from swell.store import keys
 from swell.store.encrypted import EncryptedRecords

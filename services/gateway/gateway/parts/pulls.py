@@ -2,8 +2,8 @@
 
 from gateway.access.policy_gate import PolicyGate
 from gateway.access.vault import VaultUse
-from gateway.adapters.data_port import RemoteDataPort
-from gateway.adapters.pull_counter import PullCounter
+from gateway.adapters.counters.pull_counter import PullCounter
+from gateway.adapters.registry_proxy.data_port import RemoteDataPort
 from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.relay import Relay

@@ -7,13 +7,13 @@ from gateway.access.leases import TokenLeases
 from gateway.access.revoke import Revocations
 from gateway.adapters.access.leases import RedisLeases
 from gateway.adapters.blobs import BlobStore
-from gateway.adapters.events import RevocationEvents
-from gateway.adapters.inspections import RemoteLogins
-from gateway.adapters.mirror_plans import QueuedPlans
-from gateway.adapters.packages import RemotePackages
+from gateway.adapters.builds.events import RevocationEvents
+from gateway.adapters.builds.packages import RemotePackages
+from gateway.adapters.builds.solver import RemoteSolver
+from gateway.adapters.builds.worker_capabilities import CachedCapabilities
+from gateway.adapters.registry_proxy.inspections import RemoteLogins
+from gateway.adapters.registry_proxy.mirror_plans import QueuedPlans
 from gateway.adapters.scans import RunningScanners, ScanJobs
-from gateway.adapters.solver import RemoteSolver
-from gateway.adapters.worker_capabilities import CachedCapabilities
 from gateway.app import ContainerParts
 from gateway.connections import Connections
 from gateway.domain.grant import Grant
@@ -25,18 +25,18 @@ from gateway.parts.shared import Shared
 from gateway.scans.request import ScanRequests
 from gateway.settings import Settings
 from gateway.submit.audited import AuditedGrants
-from gateway.submit.dispatch import Dispatcher
-from gateway.submit.mirror import MirrorStarter
+from gateway.submit.builds.dispatch import Dispatcher
+from gateway.submit.builds.mirror import MirrorStarter
+from gateway.submit.builds.start import BuildStarter
+from gateway.submit.builds.users_builds import GrantsWithUsersBuilds
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.requesters import GrantsWithRequesters
 from gateway.submit.secrets import StoredSecrets
-from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
-from gateway.submit.users_builds import GrantsWithUsersBuilds
 from swell.store.blobs import Blobs
-from swell.store.engines import ScannerNames
 from swell.store.leases import Leases
-from swell.store.worker_capabilities import WorkerCapabilities
+from swell.store.workers.capabilities import WorkerCapabilities
+from swell.store.workers.engines import ScannerNames
 
 START_LEASE = timedelta(seconds=10)  # after that, other gateways may start a build that a stopped gateway was starting
 

@@ -1,9 +1,9 @@
 """The parts that operators use."""
 
 from gateway.access.webhooks import WebhookStore
+from gateway.adapters.counters.usage import RemoteCounters
 from gateway.adapters.health import GatewayHealth
 from gateway.adapters.notices.preferences import RedisPreferences
-from gateway.adapters.usage import RemoteCounters
 from gateway.app import ServiceParts
 from gateway.connections import Connections
 from gateway.parts.identity import IdentityParts

@@ -3,18 +3,18 @@
 from typing import NamedTuple
 
 from gateway.access.guess_limiter import GuessLimiter
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
 from gateway.access.limits import Limits
 from gateway.access.read_access import ReadAccess
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
 from gateway.adapters.access.limits import RedisBuckets
 from gateway.adapters.access.policies import PolicyFiles
 from gateway.adapters.access.requesters import RedisRequesters
-from gateway.adapters.build_waiter import BuildWaiter
-from gateway.adapters.image_lookup import CachedLookup, RemoteLookup
-from gateway.adapters.images import CachedImages, RemoteImages
-from gateway.adapters.inspections import QueuedInspections
-from gateway.adapters.users_builds import RedisUsersBuilds
+from gateway.adapters.builds.build_waiter import BuildWaiter
+from gateway.adapters.builds.users_builds import RedisUsersBuilds
+from gateway.adapters.registry_proxy.image_lookup import CachedLookup, RemoteLookup
+from gateway.adapters.registry_proxy.images import CachedImages, RemoteImages
+from gateway.adapters.registry_proxy.inspections import QueuedInspections
 from gateway.audit.events import Audit
 from gateway.connections import Connections
 from gateway.domain.quota import parse_quota

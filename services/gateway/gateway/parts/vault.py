@@ -8,7 +8,7 @@ from gateway.access.vault import Vault, VaultUse
 from gateway.access.vault_secrets import VaultSecrets
 from gateway.adapters.access.secret_references import RedisSecretReferences
 from gateway.adapters.access.vaults import CachedStates, RedisVaults
-from gateway.adapters.events import RevocationEvents
+from gateway.adapters.builds.events import RevocationEvents
 from gateway.audit.events import Audit
 from gateway.connections import Connections
 from gateway.settings import Settings
@@ -18,7 +18,7 @@ from swell.jobs.build_secrets import SUBJECT, FindSecret, FoundSecret
 from swell.jobs.calls import receiving
 from swell.jobs.consume import subscribe
 from swell.jobs.messages import VaultChanged
-from swell.registry.principal import rules_of
+from swell.registry.credentials.principal import rules_of
 from swell.store.encrypted import EncryptedRecords
 
 

@@ -20,9 +20,9 @@ from gateway.platform.workspaces import OpenWorkspace, Workspaces, workspaces_of
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BadRequest, Denied, PlatformFailed, PlatformSlow, SessionExpired, Unauthorized
 from swell.oci.reference import DOCKER_HUB, Reference, parse_registry
-from swell.registry.aws import place_of
-from swell.registry.credentials import Credentials
-from swell.registry.principal import CredentialRules, Principal
+from swell.registry.credentials.aws import place_of
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import CredentialRules, Principal
 
 LISTED_SECONDS = 20.0
 """How long a list, and the secret of a credential, are used without another question."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cachetools import TTLCache
 from msgspec.structs import replace
 
-from gateway.domain.identity import Identity
+from gateway.domain.access.identity import Identity
 from gateway.domain.platform import Login, Platform, Platforms
 from gateway.platform.client import PlatformClient, User
 from gateway.platform.sessions import Sessions, hash_of

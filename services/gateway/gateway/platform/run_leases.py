@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from gateway.access.leases import RUN, Leases
-from gateway.domain.lease_terms import LeaseTerms
+from gateway.domain.access.lease_terms import LeaseTerms
 from gateway.platform.client import PlatformClient
 from gateway.platform.workspaces import Workspaces
 from swell.concurrency.at_once import at_once

@@ -9,7 +9,7 @@ from msgspec import Struct
 from gateway.domain.platform import KIND, Platform, Platforms
 from gateway.platform.sessions import SESSION_LIFE, Records, Session, Sessions
 from swell.errors import Denied
-from swell.registry.principal import PUBLIC, Principal, owners_of, with_owners
+from swell.registry.credentials.principal import PUBLIC, Principal, owners_of, with_owners
 
 
 class Workspace(Struct, frozen=True, kw_only=True, omit_defaults=True):

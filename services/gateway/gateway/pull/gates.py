@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.domain.grant import Grant
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 
 class ScanGate(Protocol):

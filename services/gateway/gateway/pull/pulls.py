@@ -11,10 +11,10 @@ from gateway.domain.token import is_token
 from gateway.pull.gates import NO_GATES, Gates
 from swell.concurrency.retry import retry_until_available
 from swell.errors import BuildFailed, ManifestUnknown, NameUnknown
+from swell.observe.spans import follow
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.oci.referrers_tag import parse_referrers_tag
-from swell.spans import follow
 from swell.store.records import BuildResult
 
 SHORT_OUTAGE = timedelta(seconds=30)  # how long a pull that has waited for its build waits for a backend as well

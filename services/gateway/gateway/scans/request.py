@@ -6,9 +6,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.domain.identity import Caller, queue_of
+from gateway.domain.access.identity import Caller, queue_of
+from gateway.submit.builds.start_result import StartResult
 from gateway.submit.request import BuildRequest
-from gateway.submit.start_result import StartResult
 from swell.api.containers import ScanMode
 from swell.errors import NotSupported, SwellError, TooManyRequests
 from swell.jobs.messages import ScanJob
@@ -16,7 +16,7 @@ from swell.log import log
 from swell.naming.build_id import hash_of
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal, limited_to
+from swell.registry.credentials.principal import Principal, limited_to
 from swell.store.builds import BuildRecords
 from swell.store.scans import Scans, ScanSubmission
 from swell.store.scans.records import build_key, image_key

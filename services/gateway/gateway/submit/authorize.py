@@ -4,8 +4,8 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from gateway.access.image_access import ImageAccess
-from gateway.domain.identity import Caller, Scope, reader_of
+from gateway.access.images.image_access import ImageAccess
+from gateway.domain.access.identity import Caller, Scope, reader_of
 from gateway.domain.repositories import Repositories
 from gateway.submit.policy_check import check_request
 from gateway.submit.request import BuildRequest

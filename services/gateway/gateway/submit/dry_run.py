@@ -9,18 +9,18 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from gateway.access.image_access import AccessCheck
-from gateway.domain.identity import Caller
+from gateway.access.images.image_access import AccessCheck
+from gateway.domain.access.identity import Caller
+from gateway.submit.builds.start_result import StartResult
 from gateway.submit.images import RequestImages
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.request import BuildRequest
 from gateway.submit.spec import target_reference
-from gateway.submit.start_result import StartResult
 from swell.errors import TooManyRequests, Unavailable, UpstreamFailed
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
 from swell.recipes.direct import DirectPackages
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.store.records import Submission
 
 NOT_NOW = (UpstreamFailed, Unavailable, TooManyRequests)

@@ -4,16 +4,16 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from gateway.domain.access.identity import Caller
+from gateway.domain.access.lease_terms import LeaseTerms
 from gateway.domain.grant import Grant
-from gateway.domain.identity import Caller
-from gateway.domain.lease_terms import LeaseTerms
 from gateway.domain.token import new_token
 from gateway.scans.request import ScanRequest
+from gateway.submit.builds.start_result import StartResult
 from gateway.submit.request import BuildRequest
-from gateway.submit.start_result import StartResult
 from swell.api.containers import ScanMode
 from swell.log import current_trace, traceparent
-from swell.registry.principal import limited_to
+from swell.registry.credentials.principal import limited_to
 
 
 def grant_of(

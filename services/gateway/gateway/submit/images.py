@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from gateway.access.image_errors import reading
+from gateway.access.images.image_errors import reading
 from gateway.submit.request import BuildRequest
 from swell.api.containers import ContainerLayer
 from swell.errors import BadRequest, BlobUnknown
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 
 class Registry(Protocol):

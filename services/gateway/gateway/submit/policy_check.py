@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
+from gateway.domain.access.identity import Identity
 from gateway.domain.channels import denied_by
-from gateway.domain.identity import Identity
 from gateway.domain.named_channels import channels_in
 from gateway.domain.policy import ClientRules
 from gateway.submit.request import BuildRequest

@@ -5,8 +5,14 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from gateway.access.image_errors import reading
-from gateway.submit.freeze import base_image_of, entrypoint_of, freeze_image, freeze_recipe, mark_for_sif
+from gateway.access.images.image_errors import reading
+from gateway.submit.builds.freeze import (
+    base_image_of,
+    entrypoint_of,
+    freeze_image,
+    freeze_recipe,
+    mark_for_sif,
+)
 from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerConfig, ContainerLayer
 from swell.api.inspect import ContainerInfo, Content, Inspection
@@ -14,7 +20,7 @@ from swell.errors import BadRequest
 from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference, blob_location, parse_reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 _EMPTY = ContainerConfig()
 _MEDIA_TYPE_SUFFIXES = {

@@ -5,7 +5,7 @@ import re
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.access.origins import Input, blobs_in
+from gateway.access.images.origins import Input, blobs_in
 from gateway.domain.base_images import images_in_recipe
 from gateway.domain.definition import is_definition, translate
 from swell.api.containers import BuildCompression, BuildOptions, ContainerConfig, ContainerLayer, NameStrategy, ScanMode

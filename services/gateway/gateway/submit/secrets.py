@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from gateway.access.secret_access import check_secrets
 from gateway.access.vault import path_of
-from gateway.domain.identity import Identity
+from gateway.domain.access.identity import Identity
 from gateway.submit.request import BuildRequest
 from gateway.submit.rules.options import VAULT
 from swell.errors import NotSupported

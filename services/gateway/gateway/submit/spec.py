@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from gateway.domain.access.identity import Caller, queue_of, tenant_of
 from gateway.domain.definition import translate
-from gateway.domain.identity import Caller, queue_of, tenant_of
 from gateway.submit.request import BuildRequest
 from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
 from swell.log import traceparent
@@ -12,7 +12,7 @@ from swell.naming.build_id import BuildInputs
 from swell.naming.image_name import ORAS, target_name
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import PUBLIC
+from swell.registry.credentials.principal import PUBLIC
 from swell.store.records import Submission
 
 

@@ -6,27 +6,27 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
 from gateway.access.shares import Shares
+from gateway.domain.access.identity import Caller
 from gateway.domain.grant import Grant
-from gateway.domain.identity import Caller
 from gateway.domain.server_config import ServerConfig
 from gateway.notices.queue import NO_NOTICES, Follow
 from gateway.scans.request import ScanRequest, ScanRequests
 from gateway.submit.answer import container_answer, container_record, legacy_answer
 from gateway.submit.authorize import authorize, with_cache
-from gateway.submit.dispatch import Dispatcher
+from gateway.submit.builds.dispatch import Dispatcher
+from gateway.submit.builds.mirror import MirrorStarter
+from gateway.submit.builds.start import BuildStarter
+from gateway.submit.builds.start_result import StartResult
 from gateway.submit.dry_run import existing_image, prepare
 from gateway.submit.grants import grant_of, with_scan
 from gateway.submit.images import LayerStore, Registry, RequestImages
-from gateway.submit.mirror import MirrorStarter
 from gateway.submit.prepare import RequestPreparer
 from gateway.submit.request import BuildRequest
 from gateway.submit.rules.mirror import MirrorTarget
 from gateway.submit.rules.sizes import is_slow_to_validate
 from gateway.submit.secrets import NO_STORED_SECRETS, StoredSecrets, with_secrets
-from gateway.submit.start import BuildStarter
-from gateway.submit.start_result import StartResult
 from gateway.submit.validation import validate
 from swell.api.containers import ContainerAnswer, ContainerRecord, ContainerRequest
 from swell.concurrency.retry import retry_until_available

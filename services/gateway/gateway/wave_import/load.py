@@ -18,11 +18,12 @@ from gateway.wave_import.records import RecordInvalid
 from swell.api.containers import ContainerRecord
 from swell.errors import BadRequest
 from swell.log import log
-from swell.store import keys, redis
+from swell.store import keys
+from swell.store.connections import redis
+from swell.store.connections.redis import translated
+from swell.store.connections.settings import RedisSettings
 from swell.store.records import Build
-from swell.store.redis import translated
 from swell.store.scans import Scan
-from swell.store.settings import RedisSettings
 
 TABLES: dict[str, Callable[[str, bytes, datetime], Build | Scan | ContainerRecord]] = {
     "wave_build": records.build_of,

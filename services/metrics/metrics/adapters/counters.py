@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from metrics.domain.usage import Counts, Table, Use, tables
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 _TOTAL = ""  # the field of the total; no organisation has an empty name
 _MARK_LIFE = timedelta(days=8)  # longer than the event stream can deliver an event again (7 days)

@@ -16,7 +16,7 @@ from swell.oci.digest import Digest, parse_digest
 from swell.oci.document import Document
 from swell.store import keys
 from swell.store.blobs import Blobs
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 LARGE = 64 << 10  # bytes; larger documents are stored in S3
 CHILD_SECONDS = 3600

@@ -19,14 +19,14 @@ from prometheus_client import Counter
 from swell.concurrency.single_flight import SingleFlight
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import BlobUnknown, Denied, ManifestUnknown, TooManyRequests, UpstreamFailed
-from swell.instruments import CacheCounter
 from swell.log import log
+from swell.observe.instruments import CacheCounter
 from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest
 from swell.oci.document import Document
 from swell.oci.reference import Reference
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import PUBLIC, Principal
 
 BYTES = 32 << 20
 REPOSITORIES = 2000

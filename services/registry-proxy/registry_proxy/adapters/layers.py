@@ -20,15 +20,15 @@ from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver.access import Proofs
 from registry_proxy.slots import TransferSlots
 from swell.api.containers import ContainerLayer
+from swell.archives.layers import LayerMeter
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import BadRequest, BlobUnknown, DigestInvalid, TooLarge, TooManyRequests, UpstreamFailed
-from swell.layers import LayerMeter
 from swell.log import log
 from swell.net.addresses import parse_url
 from swell.net.outbound import Pace, follow, pieces, translated
 from swell.oci.digest import Digest, parse_digest
 from swell.oci.reference import BLOB_SCHEME, parse_blob_location
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 from swell.registry.responses import failure
 from swell.store.blobs import Blobs
 

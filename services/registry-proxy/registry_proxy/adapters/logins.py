@@ -14,9 +14,9 @@ from swell.log import log
 from swell.net.outbound import follow
 from swell.registry.address import endpoint
 from swell.registry.auth import check_realm
-from swell.registry.aws import AwsLogins
 from swell.registry.challenge import choose, parse_challenges
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Credentials
 
 TIMEOUT = 15  # seconds
 

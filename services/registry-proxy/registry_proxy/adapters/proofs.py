@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from swell.errors import Unavailable
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 
 class RedisProofs:

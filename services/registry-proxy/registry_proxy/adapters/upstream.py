@@ -48,10 +48,10 @@ from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT, OCI_INDEX
 from swell.oci.reference import Reference
 from swell.oci.referrers_tag import referrers_tag
-from swell.registry.aws import AwsLogins
 from swell.registry.client import RegistryClient, Sender
-from swell.registry.credentials import Keyring
-from swell.registry.principal import Principal
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Keyring
+from swell.registry.credentials.principal import Principal
 from swell.registry.referrers import UNSUPPORTED_STATUS
 from swell.registry.responses import failure
 from swell.registry.verifier import verified

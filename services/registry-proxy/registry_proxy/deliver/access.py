@@ -20,7 +20,7 @@ from swell.errors import BlobUnknown, Denied, TooManyRequests, Unavailable, Upst
 from swell.log import log
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 PROVEN_SECONDS = 300.0
 PROOFS = 100_000

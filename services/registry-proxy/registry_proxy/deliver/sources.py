@@ -12,7 +12,7 @@ from registry_proxy.slots import TransferSlots
 from swell.errors import UpstreamFailed
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 
 class BlobStore(Protocol):

@@ -17,7 +17,7 @@ from msgspec import Struct
 from swell.errors import Denied
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 
 PREFIX = "/blobs/"
 LIFE = 900  # seconds; clients follow a link immediately, and a cached link is valid for at least a minute

@@ -14,8 +14,8 @@ from registry_proxy.domain.ranges import Span, content_range, parse_range
 from registry_proxy.handlers.server import BodyWriter, ClientGone
 from swell.concurrency.deadline import within
 from swell.errors import Denied, NameInvalid, NotSupported, RangeInvalid, Side, SwellError
-from swell.instruments import HTTP
 from swell.log import log
+from swell.observe.instruments import HTTP
 from swell.oci.error_codes import error_body
 from swell.store.objects import ANY_TYPE
 

@@ -12,7 +12,7 @@ from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.oci.digest import parse_digest
 from swell.oci.platform import parse_platform
 from swell.oci.reference import parse_reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 from swell.rpc.server import answers
 from swell.rpc.v1 import images_pb2 as pb
 from swell.rpc.v1.images_pb2_grpc import ImagesServicer

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from swell.oci.reference import parse_registry
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.keyring import Credentials
 from swell.rpc.server import answers
 from swell.rpc.v1 import registries_pb2 as pb
 from swell.rpc.v1.registries_pb2_grpc import RegistriesServicer

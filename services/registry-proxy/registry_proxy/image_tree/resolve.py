@@ -9,7 +9,7 @@ from swell.errors import BlobUnknown
 from swell.oci.digest import Digest
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 
 
 class ImageResolver:

@@ -18,7 +18,7 @@ from swell.oci.document import Document
 from swell.oci.media_types import INDEXES
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 
 _NOTHING = ContainerConfig()
 

@@ -29,7 +29,7 @@ from swell.oci.media_types import DOCKER_CONFIG, OCI_CONFIG, SIF_LAYER
 from swell.oci.platform import Platform, parse_platform
 from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
-from swell.registry.principal import Principal
+from swell.registry.credentials.principal import Principal
 from swell.registry.pull import download_blob, fetch_blob
 from swell.registry.push import fetch_document
 from swell.store.scans import ScanProblem

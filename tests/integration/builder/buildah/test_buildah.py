@@ -12,7 +12,7 @@ import pytest
 from builder.buildah.engine import BuildahEngine
 from builder.engine import Recipe
 from builder.settings import Isolation
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell_sandbox import cgroups
 from tests.integration.builder.conftest import OpenEngine, Output, Registry
 from tests.integration.builder.contract import DISK, MEMORY, EngineContract, Subject, asleep, new_build_id, sleepers

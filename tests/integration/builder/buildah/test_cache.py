@@ -7,7 +7,7 @@ import pytest
 
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_engine import recipe
 from tests.integration.builder.conftest import OpenEngine, Output, Registry

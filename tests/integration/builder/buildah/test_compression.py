@@ -9,7 +9,7 @@ import pytest
 from builder.buildah.engine import BuildahEngine
 from builder.engine import Recipe
 from swell.api.containers import BuildCompression, CompressionMode
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.builder.buildah.test_engine import recipe
 from tests.integration.builder.conftest import OpenEngine, Output, Registry
 

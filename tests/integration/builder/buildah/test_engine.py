@@ -8,7 +8,7 @@ from builder.buildah.engine import BuildahEngine
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe
 from swell.errors import Unavailable
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.conftest import OpenEngine, Output, Registry, gzipped_tar
 from tests.integration.builder.contract import until

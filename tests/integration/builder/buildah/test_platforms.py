@@ -11,7 +11,7 @@ from builder.adapters.emulation import Emulators
 from builder.buildah.command_lines import is_about_platform
 from builder.buildah.engine import BuildahEngine
 from builder.engine import Recipe
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_engine import failure_of
 from tests.integration.builder.conftest import Output, Registry, gzipped_tar

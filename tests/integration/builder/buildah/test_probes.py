@@ -10,7 +10,7 @@ from builder.buildah.mounts import Version
 from builder.domain.failure import BuildFailure
 from builder.engine import Engine, Recipe
 from builder.settings import Isolation
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.builder.conftest import OpenEngine, Output
 from tests.integration.builder.contract import new_build_id
 from tests.integration.builder.probes import PROBES, Canaries, Probe, canaries, packed

@@ -10,7 +10,7 @@ import pytest
 
 from builder.engine import Recipe
 from builder.settings import Isolation
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_engine import failure_of
 from tests.integration.builder.buildah.test_network import outer_address

@@ -17,7 +17,7 @@ from builder.buildkit.start import open_buildkit
 from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import DISK, MEMORY, EngineContract, Subject, asleep, new_build_id, sleepers
 

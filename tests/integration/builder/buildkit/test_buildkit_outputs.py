@@ -18,7 +18,7 @@ from swell.api.containers import BuildCompression, BuildOptions, CompressionMode
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import parse_auth_file
+from swell.registry.credentials.keyring import parse_auth_file
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_platforms import arm64_program
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from builder.adapters.auth_files import AuthFiles
+from builder.adapters.inputs.auth_files import AuthFiles
 from builder.settings import EngineSettings
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.oci.reference import parse_reference
-from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to
+from swell.registry.credentials.principal import OPERATOR, PUBLIC, Principal, limited_to
 from swell.store.records import Reason
 from swell.testing.http_registry import HttpRegistry, http_registry
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs

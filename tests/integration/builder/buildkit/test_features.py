@@ -14,7 +14,7 @@ from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
 from builder.engine import Recipe
 from swell.api.containers import BuildOptions
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import CONTAINER_ID
 from tests.bench.bare_buildkit import Buildctl, open_buildctl
 from tests.integration.builder.buildkit.features import FEATURES, Feature

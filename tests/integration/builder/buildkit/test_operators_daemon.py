@@ -26,8 +26,8 @@ from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
 from swell.provenance import Evidence
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import parse_auth_file
-from swell.registry.principal import OPERATOR, PUBLIC
+from swell.registry.credentials.keyring import parse_auth_file
+from swell.registry.credentials.principal import OPERATOR, PUBLIC
 from swell.store.records import Reason
 from swell_sandbox.forwarding import forwarding
 from tests.integration.builder.buildkit.test_buildkit import LOOK, Buildkit, buildkit, programs

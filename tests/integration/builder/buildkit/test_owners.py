@@ -16,8 +16,8 @@ from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
 from tests.integration.builder.conftest import Output, Registry

@@ -11,13 +11,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from builder.buildkit.attestation import Attestation
 from builder.buildkit.network.push_gateway import PushGateway, Repository
+from builder.buildkit.provenance.attestation import Attestation
 from swell.net.outbound import Policy, open_session
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from swell.registry.responses import is_temporary
 from swell.testing.http_registry import http_registry
 from tests.integration.builder.conftest import Registry

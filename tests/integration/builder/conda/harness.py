@@ -21,7 +21,7 @@ from swell.net.outbound import Policy, open_session
 from swell.oci.digest import Digest
 from swell.oci.platform import parse_platform
 from swell.provenance import Evidence
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.conda.channel import Channel, every_kind, serving
 from tests.integration.builder.conftest import Output, Registry

@@ -23,9 +23,9 @@ from builder.settings import CondaSettings, Isolation
 from builder.sif.push import Sifs
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
-from swell.registry.aws import AwsLogins
-from swell.registry.credentials import Credentials
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.conda import channel
 from tests.integration.builder.conda.test_conda_contract import Direct

@@ -15,8 +15,8 @@ from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_LAYER
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.principal import OPERATOR, PUBLIC
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.principal import OPERATOR, PUBLIC
 from swell.registry.push import RegistryPush
 from swell.store.records import Reason
 from tests.integration.builder.conftest import Registry

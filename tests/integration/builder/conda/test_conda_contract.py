@@ -16,7 +16,7 @@ from builder.engine import Recipe
 from builder.settings import CondaSettings
 from swell.api.package_layers import PackageLayers
 from swell.net.outbound import Policy, open_session
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.builder.conda.channel import ENDLESS, PLACEHOLDER, Channel, File, Made, serving
 from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import DISK, MEMORY, SLEEPERS, EngineContract, Subject, asleep, new_build_id

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from builder.adapters.build_secrets import AllSecrets, BuildSecrets
-from builder.adapters.stored_contexts import StoredContexts
+from builder.adapters.inputs.build_secrets import AllSecrets, BuildSecrets
+from builder.adapters.inputs.stored_contexts import StoredContexts
 from builder.build import BuildRunner
 from builder.buildah.engine import BuildahEngine
 from builder.engine import Recipe, WriteLine
-from gateway.submit.freeze import freeze_image
+from gateway.submit.builds.freeze import freeze_image
 from swell.api.builds import BuildStep
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import CondaOpts, CranOpts, Packages, PackageType, PixiOpts
@@ -28,7 +28,7 @@ from swell.errors import NotFound
 from swell.jobs.messages import BuildDone, BuildJob
 from swell.oci.digest import Digest, digest_of
 from swell.recipes.packages import make_recipe
-from swell.registry.principal import OPERATOR, Principal
+from swell.registry.credentials.principal import OPERATOR, Principal
 from swell.store.blobs import Blobs
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import lock_key

@@ -25,7 +25,7 @@ from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob
 from swell.oci.digest import Digest, parse_digest
 from swell.provenance import Evidence, Material
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Reason, Submission
 from tests.integration.builder.buildah.test_buildah import Buildah

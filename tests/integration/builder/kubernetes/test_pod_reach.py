@@ -20,8 +20,8 @@ from builder.kubernetes.engine import KubernetesEngine
 from builder.settings import EngineChoice, KubernetesSettings
 from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
-from swell.registry.aws import AwsLogins
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Credentials
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_network import outer_address
 from tests.integration.builder.conda.test_amazon import Amazon, from_and_to

@@ -8,9 +8,9 @@ import aiohttp
 import bcrypt
 import pytest
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.guess_limiter import GuessLimiter
-from gateway.domain.identity import ANONYMOUS, Identity
+from gateway.domain.access.identity import ANONYMOUS, Identity
 from gateway.domain.quota import Quota
 from swell.errors import Unauthorized
 from swell.net.http import listening

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 from gateway.access.keys import Actor, KeyIssuer
 from gateway.adapters.access.confirmed_cache import FRESH, STALE
 from gateway.adapters.access.issued_keys import IssuedKeys, RedisKeys
-from gateway.adapters.events import RevocationEvents
-from gateway.domain.api_key import IssuedKey, id_of, new_key
-from gateway.domain.identity import PUBLIC_SCOPES, Identity, Scope
+from gateway.adapters.builds.events import RevocationEvents
+from gateway.domain.access.api_key import IssuedKey, id_of, new_key
+from gateway.domain.access.identity import PUBLIC_SCOPES, Identity, Scope
 from swell.api.keys import KeyChange, KeyRequest
 from swell.errors import Unauthorized
 from swell.jobs.consume import subscribe

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from gateway.access.leases import RUN, TokenLeases
 from gateway.adapters.access.grants import RedisGrants
 from gateway.adapters.access.leases import RedisLeases
+from gateway.domain.access.lease_terms import LeaseTerms
 from gateway.domain.grant import Grant
-from gateway.domain.lease_terms import LeaseTerms
 from swell.errors import NotFound, TooManyRequests
 from swell.store import keys
 from tests.e2e.client import until as eventually

@@ -12,7 +12,7 @@ from gateway.access.limits import LimitExceeded, Limits
 from gateway.adapters.access.limits import DEADLINE, RedisBuckets
 from gateway.domain.quota import Client, Kind, Quota, Quotas, Taken
 from swell.errors import Unavailable
-from swell.store import redis as redis_store
+from swell.store.connections import redis as redis_store
 from swell_embedded.stack import Stack
 from tests.unit.gateway.access.buckets import MemoryBuckets
 

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from gateway.access.authenticator import Authenticator, IdentitySources
 from gateway.adapters.oidc.provider import FRESH_SECONDS, RETRY_SECONDS, USABLE_SECONDS, Provider
 from gateway.adapters.oidc.tokens import OidcTokens
-from gateway.domain.identity import USER_SCOPES, Identity, Scope
-from gateway.domain.issuers import Issuer, Rule
+from gateway.domain.access.identity import USER_SCOPES, Identity, Scope
+from gateway.domain.access.issuers import Issuer, Rule
 from swell.errors import TokenInvalid, Unauthorized, Unavailable
 from swell.net.outbound import Policy, open_session
-from swell.registry.principal import OPERATOR, PUBLIC
+from swell.registry.credentials.principal import OPERATOR, PUBLIC
 from swell.testing.oidc_issuer import OidcIssuer, new_key, serving_issuer
 
 SERVER = "https://swell.example.org"

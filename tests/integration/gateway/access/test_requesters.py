@@ -5,8 +5,8 @@ from datetime import timedelta
 from redis.asyncio import Redis
 
 from gateway.adapters.access.requesters import RedisRequesters
-from gateway.domain.identity import Identity
-from gateway.domain.record_access import Reader, names_of, readers_of
+from gateway.domain.access.identity import Identity
+from gateway.domain.access.record_access import Reader, names_of, readers_of
 
 
 async def test_requesters_add_up_and_expire_with_their_record(redis: Redis) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from gateway.adapters.users_builds import MOST_BUILDS, RedisUsersBuilds
+from gateway.adapters.builds.users_builds import MOST_BUILDS, RedisUsersBuilds
 
 
 async def test_builds_of_a_user_come_newest_first_in_pages(redis: Redis) -> None:

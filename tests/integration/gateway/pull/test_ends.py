@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.adapters.build_waiter import BuildWaiter
+from gateway.adapters.builds.build_waiter import BuildWaiter
 from swell.errors import BuildFailed, Unavailable
 from swell.store.records import Build
 from tests.integration.watched import Watched, done

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.adapters.image_lookup import COMPLETE_SECONDS, CachedLookup, RemoteLookup
-from gateway.adapters.images import CachedImages, RemoteImages
+from gateway.adapters.registry_proxy.image_lookup import COMPLETE_SECONDS, CachedLookup, RemoteLookup
+from gateway.adapters.registry_proxy.images import CachedImages, RemoteImages
 from gateway.domain.grant import Grant
 from gateway.domain.location import Location
 from swell.api.containers import ContainerLayer
@@ -19,7 +19,7 @@ from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.platform import Platform
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import OPERATOR, PUBLIC, Principal
+from swell.registry.credentials.principal import OPERATOR, PUBLIC, Principal
 from tests.integration.gateway.grants import make_grant
 
 UBUNTU = parse_reference("ubuntu:22.04")

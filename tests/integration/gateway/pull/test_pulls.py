@@ -14,10 +14,10 @@ from nats.js.api import DeliverPolicy
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.adapters import pull_journal
-from gateway.adapters.local_journal import LocalJournal
-from gateway.adapters.pull_counter import PullCounter
-from gateway.adapters.pull_journal import PullJournal
+from gateway.adapters.audit.local_journal import LocalJournal
+from gateway.adapters.counters import pull_journal
+from gateway.adapters.counters.pull_counter import PullCounter
+from gateway.adapters.counters.pull_journal import PullJournal
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import Unavailable
@@ -26,7 +26,7 @@ from swell.jobs.messages import ImagesPulled
 from swell.jobs.streams import Nats
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
-from swell.store import redis as redis_store
+from swell.store.connections import redis as redis_store
 from swell_embedded.stack import Stack
 from tests.integration.outages import stalled
 

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.adapters import data_port
-from gateway.adapters.data_port import PIECE, RemoteDataPort
+from gateway.adapters.registry_proxy import data_port
+from gateway.adapters.registry_proxy.data_port import PIECE, RemoteDataPort
 from gateway.http.relay import Relay
 from swell import log
 from swell.errors import SwellError, Unavailable

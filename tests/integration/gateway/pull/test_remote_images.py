@@ -9,8 +9,8 @@ from grpc.aio import Channel
 from msgspec import structs
 from yarl import URL
 
-from gateway.adapters.image_lookup import RemoteLookup
-from gateway.adapters.images import RemoteImages
+from gateway.adapters.registry_proxy.image_lookup import RemoteLookup
+from gateway.adapters.registry_proxy.images import RemoteImages
 from registry_proxy.deliver.links import STORE_LIFE, Links
 from registry_proxy.domain.link import LIFE, Origin, mark_of, verify
 from registry_proxy.handlers.images import ImagesHandler, from_proto

@@ -11,9 +11,9 @@ from aiohttp import web
 from msgspec import structs
 from redis.asyncio import Redis
 
-from gateway.adapters import image_lookup, images
-from gateway.adapters.image_lookup import RemoteLookup
-from gateway.adapters.images import CachedImages, RemoteImages
+from gateway.adapters.registry_proxy import image_lookup, images
+from gateway.adapters.registry_proxy.image_lookup import RemoteLookup
+from gateway.adapters.registry_proxy.images import CachedImages, RemoteImages
 from gateway.handlers.registry import RegistryHandler
 from gateway.http.caller import ClientAddress
 from gateway.pull.pulls import Pulls
@@ -32,7 +32,7 @@ from swell.net.outbound import DIRECT, Policy, Reach, open_session
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import parse_reference
 from swell.registry.circuit_breaker import CircuitBreaker
-from swell.registry.credentials import Keyring
+from swell.registry.credentials.keyring import Keyring
 from swell.rpc.channel import connect
 from swell.rpc.server import answering
 from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server

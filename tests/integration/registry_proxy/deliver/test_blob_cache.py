@@ -11,7 +11,7 @@ from registry_proxy.adapters.blob_cache import BlobCache
 from registry_proxy.domain.link import Scope
 from swell.errors import Unavailable
 from swell.oci.digest import digest_of
-from swell.registry.principal import PUBLIC
+from swell.registry.credentials.principal import PUBLIC
 from swell.store.blobs import Blobs
 from swell.store.objects import MemoryObjects
 

@@ -18,7 +18,7 @@ from registry_proxy.handlers import blobs, server
 from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_LAYER
-from swell.registry.credentials import Keyring
+from swell.registry.credentials.keyring import Keyring
 from tests.integration.registry_proxy.deliver.data_port import CONFIG, CONTENT, KEY, Configs, NewPort, Port, kept
 from tests.integration.registry_proxy.support import S3, Names, ranged, said
 

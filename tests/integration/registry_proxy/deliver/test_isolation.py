@@ -16,7 +16,7 @@ from registry_proxy.domain.link import Link
 from swell.errors import BlobUnknown, Denied, UpstreamFailed
 from swell.net.outbound import Pace
 from swell.oci.digest import digest_of
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.registry_proxy.deliver.data_port import CONTENT, NewPort, Port, kept
 from tests.integration.registry_proxy.support import S3, Answer, Gate, Script, eventually, ranged, said
 from tests.unit.registry_proxy.memory import MemoryProofs

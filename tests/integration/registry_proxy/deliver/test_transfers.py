@@ -16,7 +16,7 @@ from registry_proxy.domain.ranges import parse_range
 from registry_proxy.handlers import server
 from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.digest import digest_of
-from swell.registry.credentials import Keyring
+from swell.registry.credentials.keyring import Keyring
 from tests.integration.registry_proxy.deliver.data_port import CONTENT, NewPort, Port, kept
 from tests.integration.registry_proxy.support import S3, Answer, Gate, Script, broken_off, eventually, ranged, said
 

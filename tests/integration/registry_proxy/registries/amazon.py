@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.keyring import Credentials
 from swell.registry.settings import RegistrySettings
 from tests.integration.registry_proxy.registries.sigv4 import signer
 from tests.integration.registry_proxy.support import Script

@@ -15,9 +15,9 @@ from swell.errors import Denied, SwellError, TooManyRequests, UpstreamFailed
 from swell.net.outbound import Policy, open_session
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import parse_reference
-from swell.registry.aws import AwsLogins, place_of
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.aws import AwsLogins, place_of
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import OPERATOR
 from swell.registry.settings import RegistrySettings
 from tests.integration.registry_proxy.registries.amazon import ECR, KEYS, PUBLIC, ROLE, SESSION, Aws
 from tests.integration.registry_proxy.registries.sigv4 import signature

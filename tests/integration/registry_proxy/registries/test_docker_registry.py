@@ -10,8 +10,8 @@ from registry_proxy.deliver.transfer import Body
 from swell.errors import BlobUnknown, Denied, ManifestUnknown
 from swell.oci.digest import digest_of
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.credentials import Keyring, parse_auth_file
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.registry_proxy.support import Pushed, Registry, make_image
 
 

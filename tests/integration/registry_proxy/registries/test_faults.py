@@ -16,8 +16,8 @@ from swell.oci.descriptor import Descriptor
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
 from swell.registry import retry
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.registry_proxy.registries.faults import (
     DIGEST,
     FAULTS,

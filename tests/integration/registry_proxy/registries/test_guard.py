@@ -18,8 +18,8 @@ from swell.errors import AddressForbidden, UpstreamFailed, UpstreamSlow
 from swell.net import bodies, guard
 from swell.net.outbound import Policy, Reach, check_target, follow, open_session, pieces, read, send
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.registry_proxy.support import Names, Script, broken_off, said, serving
 
 SECRET = {"Authorization": "Basic c2VjcmV0"}

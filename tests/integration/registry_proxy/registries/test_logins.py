@@ -11,7 +11,7 @@ from registry_proxy.adapters import logins as module
 from registry_proxy.adapters.logins import Logins
 from swell.errors import AddressForbidden
 from swell.net.outbound import Policy, open_session
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.keyring import Credentials
 from swell_embedded.ports import Ports
 from tests.integration.registry_proxy.support import Answer, Registry, Script, broken_off, said
 

@@ -15,8 +15,8 @@ from swell.errors import SwellError
 from swell.net.outbound import DIRECT, Policy, Reach, open_session
 from swell.oci.document import Document
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import OPERATOR
 from swell.registry.verifier import verified
 from swell.testing.odd_registry.blobs import RANGES
 from swell.testing.odd_registry.server import IMAGE, PASSWORD, TOKEN, USER, OddRegistry, Row

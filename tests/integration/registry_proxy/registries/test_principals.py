@@ -8,8 +8,8 @@ from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import Denied, SwellError
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to, rules_of
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import OPERATOR, PUBLIC, Principal, limited_to, rules_of
 from tests.integration.registry_proxy.support import Registry, Script, make_image, said
 
 ME = Credentials("me", "secret")

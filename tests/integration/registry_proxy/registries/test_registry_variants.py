@@ -18,8 +18,8 @@ from swell.oci.descriptor import Descriptor
 from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import OPERATOR
 from tests.integration.registry_proxy.support import Answer, Names, Script, make_image, said, serving
 
 IMAGE = make_image()

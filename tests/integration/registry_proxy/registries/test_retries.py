@@ -14,7 +14,7 @@ from swell.net.outbound import Policy, Reach, open_session
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.circuit_breaker import CircuitBreaker
-from swell.registry.credentials import Keyring
+from swell.registry.credentials.keyring import Keyring
 from tests.integration.registry_proxy.support import Script, make_image, said
 
 PATH = "/v2/team/tool/manifests/1"

@@ -16,8 +16,8 @@ from swell.oci.reference import Reference, parse_reference
 from swell.registry import auth
 from swell.registry.circuit_breaker import CircuitBreaker
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import OPERATOR, Principal
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import OPERATOR, Principal
 from tests.integration.registry_proxy.registries.faults import raw
 from tests.integration.registry_proxy.support import Answer, Script, make_image, said
 

@@ -26,7 +26,7 @@ from swell.oci.descriptor import Descriptor
 from swell.oci.digest import Digest, digest_of
 from swell.oci.media_types import ACCEPT, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.credentials import Keyring
+from swell.registry.credentials.keyring import Keyring
 from tests.integration.registry_proxy.support import Answer, Script, broken_off, make_image, said
 
 IMAGE = make_image()

@@ -13,10 +13,10 @@ from swell.net.outbound import Policy, open_session
 from swell.oci.digest import digest_of
 from swell.oci.media_types import OCI_MANIFEST
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.aws import AwsLogins
-from swell.registry.credentials import Credentials, Keyring
-from swell.registry.principal import Principal, with_owners
-from swell.registry.user_credentials import FRESH_SECONDS, USABLE_SECONDS, UserCredentials
+from swell.registry.credentials.aws import AwsLogins
+from swell.registry.credentials.keyring import Credentials, Keyring
+from swell.registry.credentials.principal import Principal, with_owners
+from swell.registry.credentials.user_credentials import FRESH_SECONDS, USABLE_SECONDS, UserCredentials
 from tests.integration.registry_proxy.registries.amazon import ECR, KEYS, ROLE, Aws
 from tests.integration.registry_proxy.registries.test_aws import wanting
 from tests.integration.registry_proxy.support import Names, Script, make_image, said

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from builder.buildkit.attestation import Attestation
-from builder.buildkit.evidence import evidence_of
+from builder.buildkit.provenance.attestation import Attestation
+from builder.buildkit.provenance.evidence import evidence_of
 from swell.oci.digest import digest_of
 from swell.provenance import Evidence, Material
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.buildkit.failure import diagnose
+from builder.buildkit.failures.diagnose import diagnose
 from swell.store.records import Reason
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from gateway.access.accounts import Accounts, parse_accounts, parse_basic
-from gateway.access.password_queue import MAX_OF_ADDRESS, MAX_WAITING, FairQueue
+from gateway.access.accounts.accounts import Accounts, parse_accounts, parse_basic
+from gateway.access.accounts.password_queue import MAX_OF_ADDRESS, MAX_WAITING, FairQueue
 from gateway.adapters.access.accounts import read_accounts
 from swell.errors import AccountRequired, TooManyRequests
 from swell.settings import SettingsInvalid

@@ -11,18 +11,18 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.authenticator import Authenticator, IdentitySources
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.adapters.access.api_keys import ApiKey, ApiKeys, hash_of, new_key
 from gateway.commands import keys as keys_command
 from gateway.commands.keys import entry_of
-from gateway.domain.identity import ANONYMOUS, USER_SCOPES, Caller, Identity, Scope
+from gateway.domain.access.identity import ANONYMOUS, USER_SCOPES, Caller, Identity, Scope
 from gateway.domain.quota import Quota
 from gateway.http.caller import Callers, ClientAddress, bearer, networks
 from gateway.http.errors import headers_of
 from swell.errors import AccountRequired, EndpointUnpaired, ScopeRequired, TooManyRequests, Unauthorized
-from swell.registry.principal import OPERATOR, PUBLIC
+from swell.registry.credentials.principal import OPERATOR, PUBLIC
 from swell.settings import SettingsInvalid
 
 ADA = Identity(user="ada", email="ada@example.org", organisation="engines")

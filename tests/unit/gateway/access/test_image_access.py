@@ -6,10 +6,18 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.access.image_access import FRESH_SECONDS, STALE_SECONDS, ImageAccess
-from gateway.domain.identity import ANONYMOUS, Caller, Identity, Reader, queue_of, reader_of, tenant_of
+from gateway.access.images.image_access import FRESH_SECONDS, STALE_SECONDS, ImageAccess
+from gateway.domain.access.identity import (
+    ANONYMOUS,
+    Caller,
+    Identity,
+    Reader,
+    queue_of,
+    reader_of,
+    tenant_of,
+)
 from gateway.domain.repositories import Repositories
-from gateway.submit.start import BuildStarter
+from gateway.submit.builds.start import BuildStarter
 from gateway.submit.validation import validate
 from swell.api.containers import BuildOptions, ContainerConfig, ContainerLayer, ContainerRequest
 from swell.errors import (
@@ -24,7 +32,7 @@ from swell.errors import (
 )
 from swell.oci.digest import Digest, digest_of
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import OPERATOR, PUBLIC, Principal, limited_to, opens
+from swell.registry.credentials.principal import OPERATOR, PUBLIC, Principal, limited_to, opens
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import FROM_CLIENT, MirrorImage, Submission
 from tests.unit.gateway.doubles import (

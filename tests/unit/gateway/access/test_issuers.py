@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.identity import Scope
-from gateway.domain.issuers import Issuer, identity_of, matches, parse_issuers
+from gateway.domain.access.identity import Scope
+from gateway.domain.access.issuers import Issuer, identity_of, matches, parse_issuers
 from swell.errors import TokenInvalid
 
 PAGE = Path("docs/identity.md").read_text()

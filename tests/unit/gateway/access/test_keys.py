@@ -6,12 +6,12 @@ from typing import Any, get_args
 import pytest
 
 from gateway.access.keys import MAX_KEYS, Actor, KeyIssuer
-from gateway.domain.api_key import id_of, is_key, new_key
-from gateway.domain.identity import PUBLIC_SCOPES, USER_SCOPES, Identity, Scope
+from gateway.domain.access.api_key import id_of, is_key, new_key
+from gateway.domain.access.identity import PUBLIC_SCOPES, USER_SCOPES, Identity, Scope
 from swell.api.keys import KeyChange, KeyRequest, ScopeName
 from swell.errors import BadRequest, NotFound, ScopeRequired, SwellError
 from swell.oci.reference import parse_reference
-from swell.registry.principal import OPERATOR, PUBLIC
+from swell.registry.credentials.principal import OPERATOR, PUBLIC
 from tests.unit.gateway.doubles import NOON, MemoryKeys
 
 OPERATORS_ACCOUNT = Actor("ops")

@@ -7,13 +7,13 @@ from typing import Any
 import bcrypt
 import pytest
 
-from gateway.access import accounts as module
-from gateway.access.accounts import Accounts
+from gateway.access.accounts import accounts as module
+from gateway.access.accounts.accounts import Accounts
+from gateway.access.accounts.manage_accounts import AccountManager
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.keys import Actor, KeyIssuer
-from gateway.access.manage_accounts import AccountManager
-from gateway.domain.account import Account
-from gateway.domain.identity import USER_SCOPES, Identity, Scope
+from gateway.domain.access.account import Account
+from gateway.domain.access.identity import USER_SCOPES, Identity, Scope
 from gateway.domain.quota import Quota
 from swell.api.accounts import AccountChange, AccountRequest
 from swell.api.keys import KeyRequest

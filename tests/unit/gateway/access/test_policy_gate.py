@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from gateway.access.origins import Origins
+from gateway.access.images.origins import Origins
 from gateway.access.policy_gate import PolicyGate
 from gateway.adapters.access.policies import PolicyFiles
+from gateway.domain.access.identity import Identity
 from gateway.domain.grant import Grant
-from gateway.domain.identity import Identity
 from gateway.handlers.recent_pulls import RecentPulls
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import PolicyDenied, Unavailable
-from swell.registry.principal import limited_to
+from swell.registry.credentials.principal import limited_to
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission
 from tests.unit.gateway.doubles import NOON

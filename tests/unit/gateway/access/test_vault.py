@@ -8,12 +8,12 @@ from redis.asyncio import Redis
 from gateway.access.keys import Actor
 from gateway.access.vault import VaultUse, owner_for
 from gateway.adapters.access.vaults import RedisVaults
-from gateway.domain.identity import ANONYMOUS, Identity, Scope
-from gateway.domain.vault import MOST_WITHDRAWN, Entry, VaultState, vaults_of
+from gateway.domain.access.identity import ANONYMOUS, Identity, Scope
+from gateway.domain.access.vault import MOST_WITHDRAWN, Entry, VaultState, vaults_of
 from swell.errors import BadRequest, Denied, ScopeRequired, Unavailable
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Credentials
-from swell.registry.principal import PUBLIC, Principal, limited_to, rules_of
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import PUBLIC, Principal, limited_to, rules_of
 from swell.store.encrypted import EncryptedRecords
 
 ENTRY = Entry(user_name="robot", stored=datetime(2026, 12, 1, tzinfo=UTC), stored_by="ada")

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.adapters.build_waiter import BuildWaiter
+from gateway.adapters.builds.build_waiter import BuildWaiter
 from gateway.builds import first_status as module
 from gateway.builds.first_status import NEW, FirstStatus
 from gateway.builds.queries import BuildQueries

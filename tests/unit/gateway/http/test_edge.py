@@ -7,9 +7,9 @@ from structlog.testing import capture_logs
 
 from gateway.http.asgi import PIECE
 from gateway.http.edge import Edge
-from gateway.http.request_log import shown
-from gateway.http.security_headers import is_crawler
-from swell.spans import Span, recording
+from gateway.http.middleware.request_log import shown
+from gateway.http.middleware.security_headers import is_crawler
+from swell.observe.spans import Span, recording
 
 Message = dict[str, Any]
 

@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from gateway.domain.identity import Identity
-from gateway.domain.session import new_session
+from gateway.domain.access.identity import Identity
+from gateway.domain.access.session import new_session
 from tests.unit.gateway.doubles import NOON
 
 

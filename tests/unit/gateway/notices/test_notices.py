@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 
 from gateway.access.webhooks import OwnWebhook
-from gateway.domain.identity import Identity
+from gateway.domain.access.identity import Identity
 from gateway.domain.notices import End, Follower, Kind, Preference, Webhook, parse_webhooks, url_of
 from gateway.notices.hooks import Hooks
 from gateway.notices.messages import EmailNotice, WebhookNotice

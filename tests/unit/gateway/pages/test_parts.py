@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.http.origin import is_own_page
+from gateway.http.middleware.origin import is_own_page
 from gateway.pages import formats
 from gateway.pages.explain import explain
 from gateway.pages.locks import Change, changes

@@ -13,8 +13,8 @@ from gateway.platform.sessions import Session, Sessions
 from gateway.platform.workspaces import Workspace, Workspaces
 from swell.errors import Denied, EndpointUnpaired, PlatformNotFound
 from swell.oci.reference import parse_reference
-from swell.registry.credentials import Credentials
-from swell.registry.principal import PUBLIC, rules_of
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import PUBLIC, rules_of
 from tests.platform.state import Credential, PlatformState, Run
 from tests.unit.gateway.platform.doubles import ENDPOINT, PLATFORM, MemoryRecords, MemoryTransport, no_lock
 

@@ -13,9 +13,9 @@ from gateway.access.vault import VaultUse
 from gateway.adapters.access.confirmed_cache import FRESH
 from gateway.adapters.access.grants import CachedGrants, RedisGrants
 from gateway.adapters.access.vaults import CachedStates, RedisVaults
+from gateway.domain.access.vault import VaultState
 from gateway.domain.grant import Grant
 from gateway.domain.quota import Quota, Quotas
-from gateway.domain.vault import VaultState
 from gateway.handlers import recent_pulls
 from gateway.handlers.recent_pulls import RecentPulls
 from gateway.handlers.registry import RegistryHandler
@@ -27,7 +27,7 @@ from swell.api.containers import ContainerRecord, ScanMode
 from swell.jobs.messages import TokenRevoked, VaultChanged
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
-from swell.registry.principal import CredentialRules, with_owners
+from swell.registry.credentials.principal import CredentialRules, with_owners
 from tests.unit.gateway.access.buckets import Clock, MemoryBuckets
 from tests.unit.gateway.access.test_vault import ENTRY
 from tests.unit.gateway.doubles import KnownEnds, MemoryGrants, MemoryImages

@@ -9,7 +9,7 @@ from gateway.submit.submit import ContainerRequests
 from swell.errors import NotSupported, TooManyRequests
 from swell.oci.digest import Digest, digest_of
 from swell.oci.reference import parse_reference
-from swell.registry.principal import PUBLIC, limited_to
+from swell.registry.credentials.principal import PUBLIC, limited_to
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult
 from swell.store.scans.memory import MemoryScans

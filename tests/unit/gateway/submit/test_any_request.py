@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
 from gateway.inspect import registry_of
 from gateway.submit.answer import parse_timestamp, token_description
-from gateway.submit.dispatch import Dispatcher
+from gateway.submit.builds.dispatch import Dispatcher
+from gateway.submit.builds.start import BuildStarter
 from gateway.submit.prepare import RequestPreparer
-from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerRequest
 from swell.api.inspect import CredentialsRequest, InspectRequest, LegacyCredentialsRequest

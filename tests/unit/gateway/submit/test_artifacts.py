@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
 from gateway.builds.download import Downloads
 from gateway.builds.first_status import FirstStatus
 from gateway.builds.queries import BuildQueries
-from gateway.domain.identity import ANONYMOUS, Caller, queue_of
-from gateway.submit.dispatch import Dispatcher
+from gateway.domain.access.identity import ANONYMOUS, Caller, queue_of
+from gateway.submit.builds.dispatch import Dispatcher
 from gateway.submit.submit import ContainerRequests
 from swell.api.containers import BuildOptions, ContainerConfig, ContainerLayer, ContainerRequest, NameStrategy
 from swell.api.packages import Packages, PackageType
@@ -24,7 +24,7 @@ from swell.jobs.messages import BuildJob
 from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.media_types import OCI_MANIFEST
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import FROM_CLIENT, Submission

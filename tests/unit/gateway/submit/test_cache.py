@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from gateway.domain.identity import Caller, Identity
+from gateway.domain.access.identity import Caller, Identity
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
 from gateway.submit.submit import ContainerRequests
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from tests.unit.gateway.doubles import CALLER, MemoryQueue
 
 from .test_validation import FILE, request

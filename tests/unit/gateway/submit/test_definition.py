@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.definition import is_definition, translate
-from gateway.submit.freeze import freeze_image, freeze_recipe
+from gateway.submit.builds.freeze import freeze_image, freeze_recipe
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.api.packages import Packages, PackageType
 from swell.errors import BadRequest

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.domain.identity import Caller, Identity
-from gateway.submit import dispatch
-from gateway.submit.dispatch import Dispatcher
+from gateway.domain.access.identity import Caller, Identity
+from gateway.submit.builds import dispatch
+from gateway.submit.builds.dispatch import Dispatcher
 from gateway.submit.submit import ContainerRequests
 from swell.errors import Unavailable
 from swell.jobs.messages import BuildJob, IndexJob

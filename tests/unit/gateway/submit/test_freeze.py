@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.submit.freeze import base_image_of, entrypoint_of, freeze_image, freeze_recipe
+from gateway.submit.builds.freeze import base_image_of, entrypoint_of, freeze_image, freeze_recipe
 from swell.api.containers import ContainerConfig, ContainerLayer
 from swell.errors import BadRequest
 

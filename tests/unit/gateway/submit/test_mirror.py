@@ -3,18 +3,18 @@
 import pytest
 from msgspec.structs import replace
 
-from gateway.access.image_access import ImageAccess
-from gateway.domain.identity import ANONYMOUS, Caller
+from gateway.access.images.image_access import ImageAccess
+from gateway.domain.access.identity import ANONYMOUS, Caller
 from gateway.domain.server_config import ServerConfig
-from gateway.submit.dispatch import Dispatcher
-from gateway.submit.mirror import MirrorStarter
-from gateway.submit.start import BuildStarter
+from gateway.submit.builds.dispatch import Dispatcher
+from gateway.submit.builds.mirror import MirrorStarter
+from gateway.submit.builds.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerRequest, ScanMode
 from swell.api.mirrors import MirrorRequest
 from swell.errors import BadRequest, ScopeRequired, TooLarge
 from swell.oci.digest import digest_of
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import BuildResult
 from tests.unit.gateway.doubles import CALLER, NOON, MemoryQueue, MemoryRegistry, mirror_starter

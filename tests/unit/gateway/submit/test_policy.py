@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from gateway.access.image_access import ImageAccess
+from gateway.access.images.image_access import ImageAccess
 from gateway.adapters.access.policies import PolicyFiles
+from gateway.domain.access.identity import ANONYMOUS, Caller, Identity
 from gateway.domain.channels import canonical, denied_by
-from gateway.domain.identity import ANONYMOUS, Caller, Identity
 from gateway.domain.server_config import ServerConfig
-from gateway.submit.dispatch import Dispatcher
-from gateway.submit.start import BuildStarter
+from gateway.submit.builds.dispatch import Dispatcher
+from gateway.submit.builds.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from swell.api.mirrors import MirrorRequest
 from swell.base_rules import BaseRules
 from swell.errors import BadRequest, PolicyDenied
 from swell.oci.reference import parse_reference
-from swell.registry.principal import OPERATOR, PUBLIC
+from swell.registry.credentials.principal import OPERATOR, PUBLIC
 from swell.settings import SettingsInvalid
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Submission

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.identity import PUBLIC_SCOPES, Caller, Identity, Scope
+from gateway.domain.access.identity import PUBLIC_SCOPES, Caller, Identity, Scope
 from gateway.submit.submit import ContainerRequests
 from swell.errors import ScopeRequired
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.principal import OPERATOR
 from tests.unit.gateway.doubles import MemoryQueue, MemoryRegistry
 
 from .test_validation import FILE, request

@@ -7,15 +7,15 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.access.vault_secrets import SecretReference, VaultSecrets
-from gateway.domain.identity import Caller, Identity
+from gateway.domain.access.identity import Caller, Identity
+from gateway.domain.access.vault import Entry, VaultState
 from gateway.domain.repositories import Repositories
-from gateway.domain.vault import Entry, VaultState
 from gateway.submit.secrets import with_secrets
 from gateway.submit.submit import ContainerRequests
 from gateway.submit.validation import validate
 from swell.errors import BadRequest, NotFound, NotSupported, ScopeRequired, SwellError, TooLarge
-from swell.registry.credentials import Credentials
-from swell.registry.principal import OPERATOR
+from swell.registry.credentials.keyring import Credentials
+from swell.registry.credentials.principal import OPERATOR
 from tests.unit.gateway.doubles import CALLER, NOON, MemoryQueue
 
 from .test_validation import FILE, request

@@ -11,14 +11,14 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
-from gateway.access.image_access import ImageAccess
-from gateway.domain.identity import Identity, caller_of, tenant_of
+from gateway.access.images.image_access import ImageAccess
+from gateway.domain.access.identity import Identity, caller_of, tenant_of
 from gateway.domain.repositories import Repositories
 from gateway.domain.server_config import ServerConfig
-from gateway.submit.dispatch import Dispatcher
-from gateway.submit.existing import REGISTRY_RETRY_SECONDS
+from gateway.submit.builds.dispatch import Dispatcher
+from gateway.submit.builds.existing import REGISTRY_RETRY_SECONDS
+from gateway.submit.builds.start import BuildStarter
 from gateway.submit.prepare import RequestPreparer
-from gateway.submit.start import BuildStarter
 from gateway.submit.submit import ContainerRequests
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
 from swell.api.lenient import decode

@@ -11,8 +11,8 @@ from swell.store.builds import scripts
 from swell.store.builds.interest import CancelOutcome, CancelState
 from swell.store.builds.queue import child_ids, has_other_inputs, inputs_of, is_being_cancelled, queue_is_full
 from swell.store.builds.records import build_ids
+from swell.store.connections.redis import text, translated
 from swell.store.records import Build, BuildResult, Signing, Submission
-from swell.store.redis import text, translated
 
 Arguments = list[str | bytes | int | float]
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from swell.oci.digest import Digest
 from swell.oci.reference import Reference, parse_reference
-from swell.registry.principal import PUBLIC, Principal
+from swell.registry.credentials.principal import PUBLIC, Principal
 
 
 class SeverityLevel(StrEnum):

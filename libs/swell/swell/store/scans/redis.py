@@ -7,7 +7,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 from swell.store.scans.protocol import AFFECTED_LIMIT, WAITING_LIMIT, too_many_wait
 from swell.store.scans.records import AffectedScan, Scan, ScanResult, ScanSubmission
 

@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from msgspec import Struct
 
-from builder.buildkit.attestation import EMPTY_CONFIG_DIGEST, STATEMENT, Attestation
 from builder.buildkit.network.answers import ANY_TYPE, MANIFEST_BYTES, error, found, headers_of, read_manifest
 from builder.buildkit.network.possession import Possession
 from builder.buildkit.network.target_registry import TargetRegistry
 from builder.buildkit.network.uploads import Uploads
+from builder.buildkit.provenance.attestation import EMPTY_CONFIG_DIGEST, STATEMENT, Attestation
 from swell.errors import Denied, SwellError
 from swell.net.outbound import pieces, read
 from swell.oci.digest import digest_of

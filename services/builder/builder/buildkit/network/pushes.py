@@ -6,10 +6,10 @@ from functools import partial
 
 import aiohttp
 
-from builder.adapters.auth_files import AuthFiles
-from builder.buildkit.attestation import Attestation
+from builder.adapters.inputs.auth_files import AuthFiles
 from builder.buildkit.build import CACHE, TARGET
 from builder.buildkit.network.push_gateway import PushGateway, Repository
+from builder.buildkit.provenance.attestation import Attestation
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe, WriteLine
 from builder.settings import EngineSettings
@@ -17,7 +17,7 @@ from swell.errors import SwellError
 from swell.oci.reference import Reference, parse_reference
 from swell.registry.auth import Authorizations
 from swell.registry.client import RegistryClient
-from swell.registry.credentials import parse_auth_file
+from swell.registry.credentials.keyring import parse_auth_file
 from swell.store.records import Reason
 
 

@@ -12,9 +12,9 @@ from aiohttp import ClientResponse, web
 from msgspec import Struct
 from yarl import URL
 
-from builder.buildkit.attestation import MAX_BLOB, Attestation
 from builder.buildkit.network.answers import ANY_TYPE, error, found, headers_of
 from builder.buildkit.network.target_registry import TargetRegistry
+from builder.buildkit.provenance.attestation import MAX_BLOB, Attestation
 from swell.errors import UpstreamBroken, UpstreamFailed
 from swell.oci.digest import digest_of
 from swell.oci.reference import Reference

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.access.accounts import Accounts, StoredAccounts, parse_accounts
+from gateway.access.accounts.accounts import Accounts, StoredAccounts, parse_accounts
 from swell.settings import SettingsInvalid
 
 

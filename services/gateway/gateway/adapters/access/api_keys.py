@@ -11,10 +11,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.domain.identity import OPERATORS_SCOPES, SECRET_NAME, USER_SCOPES, Identity, Scope
+from gateway.domain.access.identity import OPERATORS_SCOPES, SECRET_NAME, USER_SCOPES, Identity, Scope
 from swell.errors import BadRequest
 from swell.log import log
-from swell.registry.principal import OPERATOR, PUBLIC, limited_to, parse_scope
+from swell.registry.credentials.principal import OPERATOR, PUBLIC, limited_to, parse_scope
 from swell.settings import SettingsInvalid
 
 SecretName = Annotated[str, Meta(pattern=rf"^{SECRET_NAME}\Z")]

@@ -10,7 +10,7 @@ from cachetools import Cache, LRUCache, TTLCache
 
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import Unavailable
-from swell.instruments import CacheCounter
+from swell.observe.instruments import CacheCounter
 
 V = TypeVar("V")
 

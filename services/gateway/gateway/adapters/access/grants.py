@@ -12,10 +12,10 @@ from gateway.adapters.access.confirmed_cache import ConfirmedCache
 from gateway.domain.grant import Grant
 from swell.api.containers import ContainerRecord
 from swell.concurrency.batches import Batches
-from swell.instruments import CacheCounter
 from swell.jobs.messages import TokenRevoked
+from swell.observe.instruments import CacheCounter
 from swell.store import keys
-from swell.store.redis import translated
+from swell.store.connections.redis import translated
 
 # Each grant with its record; then the leases of those that have a run. The last key is the set of runs.
 _PUT = """

@@ -9,13 +9,13 @@ import msgspec
 from redis.asyncio import Redis
 
 from gateway.adapters.access.confirmed_cache import ConfirmedCache
-from gateway.domain.api_key import PREFIX, IssuedKey, id_of, is_key
-from gateway.domain.identity import Identity
+from gateway.domain.access.api_key import PREFIX, IssuedKey, id_of, is_key
+from gateway.domain.access.identity import Identity
 from swell.errors import Unauthorized, Unavailable
-from swell.instruments import CacheCounter
 from swell.jobs.messages import KeyChanged
+from swell.observe.instruments import CacheCounter
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 ENDING_SECONDS = 10
 """Longer than a request runs between the check of its sender and the storing of a key."""

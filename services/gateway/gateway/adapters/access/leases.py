@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from gateway.access.leases import MAX_LEASES, Held, LeasedToken
 from gateway.domain.grant import Grant
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 _END = """
 local function ends(key, now)

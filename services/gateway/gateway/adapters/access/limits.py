@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from gateway.domain.quota import Client, Kind, Quota, Taken
 from swell.errors import Unavailable
 from swell.store import keys
-from swell.store.redis import translated
+from swell.store.connections.redis import translated
 
 DEADLINE = 0.5  # seconds; pulls wait for it
 

@@ -11,7 +11,7 @@ from gateway.audit.events import NO_AUDIT, Action, Audit, fingerprint
 from gateway.domain.policy import MAX_ENTRIES, Policy, PolicyFile, Rules
 from swell.errors import BadRequest
 from swell.log import log
-from swell.registry.principal import parse_scope
+from swell.registry.credentials.principal import parse_scope
 from swell.settings import SettingsInvalid
 
 

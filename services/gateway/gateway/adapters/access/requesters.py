@@ -6,7 +6,7 @@ from datetime import timedelta
 from redis.asyncio import Redis
 
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 
 class RedisRequesters:

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from gateway.access.vault_secrets import SecretReference
 from swell.store import keys
-from swell.store.redis import raw, translated
+from swell.store.connections.redis import raw, translated
 
 
 class RedisSecretReferences:

@@ -5,9 +5,9 @@ import hashlib
 import msgspec
 from redis.asyncio import Redis
 
-from gateway.domain.session import MOST_SESSIONS, Session
+from gateway.domain.access.session import MOST_SESSIONS, Session
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 _ADD = """
 redis.call('SET', KEYS[1], ARGV[1], 'EXAT', ARGV[2])

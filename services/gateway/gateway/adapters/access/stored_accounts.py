@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import msgspec
 from redis.asyncio import Redis
 
-from gateway.domain.account import Account
+from gateway.domain.access.account import Account
 from swell.store import keys
-from swell.store.redis import raw, text, translated
+from swell.store.connections.redis import raw, text, translated
 
 _ADD = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end

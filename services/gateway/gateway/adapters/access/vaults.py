@@ -10,14 +10,14 @@ import msgspec
 from redis.asyncio import Redis
 
 from gateway.adapters.access.confirmed_cache import ConfirmedCache
-from gateway.domain.vault import Entry, VaultState
+from gateway.domain.access.vault import Entry, VaultState
 from swell.errors import Unavailable
-from swell.instruments import CacheCounter
 from swell.jobs.messages import VaultChanged
-from swell.registry.credentials import Credentials
+from swell.observe.instruments import CacheCounter
+from swell.registry.credentials.keyring import Credentials
 from swell.store import keys
+from swell.store.connections.redis import raw, translated
 from swell.store.encrypted import EncryptedRecords
-from swell.store.redis import raw, translated
 
 _CACHE_BYTES = 8 << 20
 _LOOKUPS = CacheCounter("vaults")

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from gateway.domain.notices import Follower
 from swell.store import keys
-from swell.store.redis import raw, translated
+from swell.store.connections.redis import raw, translated
 
 LIFE = timedelta(days=7)
 """As long as the events of ends are stored."""

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from gateway.domain.notices import Preference, preference_of
 from swell.store import keys
-from swell.store.redis import text, translated
+from swell.store.connections.redis import text, translated
 
 
 class RedisPreferences:

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from gateway.access.webhooks import OwnWebhook
 from gateway.domain.notices import Webhook
 from swell.store import keys
+from swell.store.connections.redis import raw, text, translated
 from swell.store.encrypted import EncryptedRecords
-from swell.store.redis import raw, text, translated
 
 _PUT = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end

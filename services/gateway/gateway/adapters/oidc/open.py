@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from yarl import URL
 
 from gateway.adapters.oidc.provider import Provider
-from gateway.domain.issuers import Issuer, parse_issuers
+from gateway.domain.access.issuers import Issuer, parse_issuers
 from gateway.settings import Settings
 from swell.net.outbound import Policy, name_with_port, open_session
 from swell.settings import MAX_FILE, SettingsInvalid

@@ -14,7 +14,7 @@ from msgspec import Struct
 from yarl import URL
 
 from gateway.adapters.oidc.verify import public_keys
-from gateway.domain.issuers import Issuer
+from gateway.domain.access.issuers import Issuer
 from swell.concurrency.single_flight import SingleFlight
 from swell.errors import SwellError, Unavailable, UpstreamFailed
 from swell.log import log

@@ -24,8 +24,8 @@ from yarl import URL
 
 from gateway.adapters.oidc.provider import Endpoints, Provider
 from gateway.adapters.oidc.verify import is_jwt, unverified, verified_claims
-from gateway.domain.identity import Identity
-from gateway.domain.issuers import identity_of
+from gateway.domain.access.identity import Identity
+from gateway.domain.access.issuers import identity_of
 from swell.errors import NotSupported, SignInFailed, SwellError, TokenInvalid, Unavailable
 from swell.log import log
 from swell.net.outbound import read, send

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from gateway.adapters.oidc.provider import Provider
 from gateway.adapters.oidc.verify import Body, Header, is_jwt, unverified, verified_claims
-from gateway.domain.identity import Identity
-from gateway.domain.issuers import expiry_of, identity_of, text_of
+from gateway.domain.access.identity import Identity
+from gateway.domain.access.issuers import expiry_of, identity_of, text_of
 from swell.errors import TokenInvalid
 
 MAX_CACHED = 10_000

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from gateway.domain.issuers import Claims, Issuer
+from gateway.domain.access.issuers import Claims, Issuer
 from swell.errors import TokenInvalid
 from swell.log import log
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from nats.js.errors import NotFoundError
 
-from gateway.adapters.audit import SEALED
-from gateway.adapters.pseudonyms import Pseudonyms
+from gateway.adapters.audit.pseudonyms import Pseudonyms
+from gateway.adapters.audit.trail import SEALED
 from swell.jobs.streams import Nats, translated
 
 

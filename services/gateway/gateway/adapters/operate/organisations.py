@@ -9,14 +9,14 @@ from redis.asyncio import Redis
 
 from gateway.adapters.access.issued_keys import RedisKeys
 from gateway.adapters.access.stored_accounts import RedisAccounts
-from gateway.adapters.events import RevocationEvents
+from gateway.adapters.audit.pseudonyms import Pseudonyms
+from gateway.adapters.builds.events import RevocationEvents
 from gateway.adapters.notices.preferences import RedisPreferences
-from gateway.adapters.pseudonyms import Pseudonyms
-from gateway.domain.vault import organisation_owner
+from gateway.domain.access.vault import organisation_owner
 from gateway.operate.organisations import Found
 from swell.store import keys
+from swell.store.connections.redis import text, translated
 from swell.store.objects import S3Objects
-from swell.store.redis import text, translated
 from swell.store.reports import SCANS
 
 SCANNED = 1000  # keys at a time

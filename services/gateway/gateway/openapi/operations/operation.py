@@ -55,7 +55,7 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     @property
     def is_limited(self) -> bool:
-        """Whether the operator can limit who reads it: see `gateway.domain.record_access`."""
+        """Whether the operator can limit who reads it: see `gateway.domain.access.record_access`."""
         is_record = self.tag in {"containers", "builds", "mirrors", "scans"} and not (self.account or self.personal)
         return self.method == "get" and is_record and not self.path.endswith("/status")
 

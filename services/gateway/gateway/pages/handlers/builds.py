@@ -8,11 +8,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.read_access import ReadAccess
 from gateway.builds.cancel import Cancellations
 from gateway.builds.queries import BuildQueries
-from gateway.domain.record_access import Resource
+from gateway.domain.access.record_access import Resource
 from gateway.handlers.builds import cancel_as
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers

@@ -5,10 +5,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.keys import Actor
 from gateway.access.vault import Vault, owner_for, path_of
-from gateway.handlers.vault import check_accepted, credentials_of
+from gateway.handlers.access.vault import check_accepted, credentials_of
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
@@ -17,7 +17,7 @@ from gateway.pages.handlers.signed_in import signed_in
 from gateway.pages.rendering import page
 from swell.api.credentials import StoreRequest
 from swell.errors import SwellError
-from swell.registry.credentials import Credentials
+from swell.registry.credentials.keyring import Credentials
 
 PATH = "/view/credentials"
 

@@ -9,9 +9,9 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 from msgspec import convert
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.keys import Actor, KeyIssuer
-from gateway.domain.api_key import IssuedKey
+from gateway.domain.access.api_key import IssuedKey
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.pages.forms import read_form

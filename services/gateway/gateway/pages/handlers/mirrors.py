@@ -5,7 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.builds.mirrors import MirrorQueries
-from gateway.domain.record_access import Resource
+from gateway.domain.access.record_access import Resource
 from gateway.http.bodies import HttpRequest
 from gateway.http.read_guard import reads
 from gateway.pages.builds import log_start

@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 from msgspec import convert
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.http.caller import Callers
 from gateway.operate.audit import AuditTrail
 from gateway.operate.dead_letters import DeadLetters

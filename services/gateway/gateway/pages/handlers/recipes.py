@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.builds.queries import BuildQueries
-from gateway.domain.record_access import Resource
+from gateway.domain.access.record_access import Resource
 from gateway.handlers.submissions import Submissions
 from gateway.http.bodies import HttpRequest
 from gateway.http.read_guard import reads

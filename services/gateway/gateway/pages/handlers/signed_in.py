@@ -1,6 +1,6 @@
 """Who looks at a page that belongs to a user or an operator."""
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.access.keys import Actor
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers

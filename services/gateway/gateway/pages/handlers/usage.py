@@ -6,7 +6,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from gateway.access.accounts import Accounts
+from gateway.access.accounts.accounts import Accounts
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.pages.handlers.operator import PAGES

@@ -8,8 +8,8 @@ import zlib
 import msgspec
 
 from swell.api.containers import ContainerConfig, ContainerLayer, ContainerRequest
+from swell.archives.layers import measure
 from swell.errors import BadRequest, DigestInvalid, TooLarge
-from swell.layers import measure
 from swell.net.addresses import parse_url
 from swell.oci.media_types import OCI_TAR_LAYER, OCI_ZSTD_LAYER
 from swell.oci.reference import BLOB_SCHEME, parse_blob_location

@@ -12,7 +12,7 @@ from swell.api.containers import ContainerRequest
 from swell.errors import BadRequest, TooLarge
 from swell.oci.reference import Reference, parse_reference, parse_registry
 from swell.recipes.members import member_errors
-from swell.registry.principal import rules_of
+from swell.registry.credentials.principal import rules_of
 
 MAX_IMAGES = 50  # of one mirror
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from itertools import chain
 
-from gateway.domain.identity import SECRET_NAME
+from gateway.domain.access.identity import SECRET_NAME
 from gateway.submit.rules.texts import Texts
 from swell.api.containers import MAX_LEVEL, BuildCompression, BuildOptions, CompressionMode, ContainerRequest
 from swell.errors import BadRequest, TooLarge

@@ -1,0 +1,1 @@
+"""The child processes of a stack: programs, users, probes and restarts."""

@@ -1,0 +1,1 @@
+"""Read gzip and tar files of strangers within limits."""

@@ -1,0 +1,1 @@
+"""The connections to Redis and to the object store."""

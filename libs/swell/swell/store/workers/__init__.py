@@ -1,0 +1,1 @@
+"""What workers publish about themselves regularly."""

@@ -1,0 +1,1 @@
+"""What a build reads: contexts, secrets, auth files and configs of base images."""

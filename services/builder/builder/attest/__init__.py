@@ -1,0 +1,1 @@
+"""Attach signatures, provenance and SBOMs to images."""

@@ -1,0 +1,1 @@
+"""Why a build of BuildKit failed."""

@@ -1,0 +1,1 @@
+"""What BuildKit reports about the origin of an image."""

@@ -1,0 +1,1 @@
+"""Accounts of this server and their passwords."""

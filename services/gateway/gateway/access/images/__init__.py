@@ -1,0 +1,1 @@
+"""Which images a client may read or push."""

@@ -1,0 +1,1 @@
+"""The audit trail in NATS, and its local copy."""

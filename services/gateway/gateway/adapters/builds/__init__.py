@@ -1,0 +1,1 @@
+"""Builds: their jobs, logs, events and workers."""

@@ -1,0 +1,1 @@
+"""Counts of pulls, and queries of usage at the metrics service."""

@@ -1,0 +1,1 @@
+"""Identities, keys, credentials and who may read what; no I/O."""

@@ -1,0 +1,1 @@
+"""HTTP: accounts, keys, credentials, sessions and pairing."""

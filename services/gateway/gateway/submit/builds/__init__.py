@@ -1,0 +1,1 @@
+"""Find, start and dispatch the builds of a request."""
