@@ -60,7 +60,7 @@ test-full: test cosign helm trivy ## `make test`, then the slow tests: those mar
 # Daemons of these tests change networks and mounts of their machine, so they get namespaces of their own.
 ALONE := deploy/testing/alone.sh $(CURDIR)/$(BIN)
 compose-test: system-test engine scanners ## test docker-compose.yml on a Docker daemon of its own; part of test-full
-	$(ALONE)/pytest -m compose tests/e2e/test_compose.py tests/e2e/test_compose_upgrade.py
+	$(ALONE)/pytest -m compose tests/e2e/operate/test_compose.py tests/e2e/operate/test_compose_upgrade.py
 
 cluster-test: system-test engine scanners helm ## compile Kubernetes (12 minutes of CPU time, once), start a cluster of one node, and test the chart on it
 	$(call apt,debootstrap containernetworking-plugins)

@@ -11,31 +11,31 @@ import aiohttp
 
 from swell import log
 from swell.errors import SwellError
-from tests.bench.awaiting import awaited_build
 from tests.bench.bar import Result
-from tests.bench.blobs import blob_redirect, blob_relay, cold_clients, first_byte
-from tests.bench.builds import builds_on_layers, cached_build, trivial_build
-from tests.bench.ceiling import ceilings
-from tests.bench.fairness import fair_queue
-from tests.bench.growth import growth
-from tests.bench.herd import herd
-from tests.bench.identities import identified_pull, socket_lookup
-from tests.bench.lines import log_lines
-from tests.bench.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
-from tests.bench.mirrors import mirrors
-from tests.bench.packages import conda_direct
+from tests.bench.builds.awaiting import awaited_build
+from tests.bench.builds.builds import builds_on_layers, cached_build, trivial_build
+from tests.bench.builds.fairness import fair_queue
+from tests.bench.builds.lines import log_lines
+from tests.bench.builds.mirrors import mirrors
+from tests.bench.builds.packages import conda_direct
+from tests.bench.builds.polls import status
+from tests.bench.builds.scans import scans
+from tests.bench.builds.signing import signatures
+from tests.bench.builds.submits import augmentation, augmentation_with_layer
+from tests.bench.builds.watching import watched_build
 from tests.bench.pages import page_first_byte
 from tests.bench.place import Place, open_place
-from tests.bench.polls import status
 from tests.bench.process import CannotMeasure
+from tests.bench.pulls.blobs import blob_redirect, blob_relay, cold_clients, first_byte
+from tests.bench.pulls.ceiling import ceilings
+from tests.bench.pulls.growth import growth
+from tests.bench.pulls.herd import herd
+from tests.bench.pulls.identities import identified_pull, socket_lookup
+from tests.bench.pulls.manifests import cold_manifest, manifest_by_digest, manifest_by_tag
 from tests.bench.report import PAGE, report
-from tests.bench.scans import scans
-from tests.bench.signing import signatures
 from tests.bench.sizes import memory, second_start
 from tests.bench.starts import starts
-from tests.bench.submits import augmentation, augmentation_with_layer
 from tests.bench.table import table, write
-from tests.bench.watching import watched_build
 from tests.bench.workers import workers
 
 MEASUREMENTS: Mapping[str, Callable[[Place], Awaitable[Sequence[Result]]]] = {

@@ -16,7 +16,7 @@ from msgspec import Struct
 from swell.jobs.streams import Nats, connect
 from swell_embedded.ports import Ports
 from swell_embedded.stack import Stack, open_stack
-from tests.bench.bare import Buildah
+from tests.bench.builds.bare import Buildah
 from tests.e2e.environment import NO_LIMITS
 
 ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"}

@@ -28,8 +28,9 @@ machines. `ours` and `peer` are medians of at least three rounds; `compared` is 
 or ours alone. `must` is what a release has to reach, `aim` what is planned. The load generator uses the same cores.
 
 `make bench` measures all of it and writes this page. `python -m tests.bench NAME …` measures a part, and
-`make bench-compare A=v0.2.0 B=HEAD NAMES="tag redirect"` compares two revisions. `python -m tests.bench.in_process` has
-the CPU time of a warm pull in the gateway itself, without a server; it is steady on a machine with other work.
+`make bench-compare A=v0.2.0 B=HEAD NAMES="tag redirect"` compares two revisions.
+`python -m tests.bench.pulls.in_process` has the CPU time of a warm pull in the gateway itself, without a server;
+it is steady on a machine with other work.
 """
 
 

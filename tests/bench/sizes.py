@@ -9,10 +9,10 @@ from pathlib import Path
 
 from swell_embedded.services import SERVICES
 from tests.bench.bar import Bar, Result, Round, judge
+from tests.bench.builds.submits import request
 from tests.bench.load import load
 from tests.bench.place import ACCEPT, Place, clean_environment
 from tests.bench.process import CannotMeasure
-from tests.bench.submits import request
 
 ROUNDS = 3
 _LEFT_ALONE = 2.0  # seconds after which a service is idle

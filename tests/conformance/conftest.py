@@ -1,5 +1,5 @@
 """The fixtures of the end-to-end tests: the same stack and the same upstream servers."""
 
-from tests.e2e.conftest import channel, new_stack, no_secret_left, odd, stack, swell, upstreams, web
+from tests.e2e.fixtures import channel, new_stack, no_secret_left, odd, stack, swell, upstreams, web
 
 __all__ = ["channel", "new_stack", "no_secret_left", "odd", "stack", "swell", "upstreams", "web"]

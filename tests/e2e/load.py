@@ -8,7 +8,7 @@ from typing import TypeVar
 import aiohttp
 
 from tests.e2e.client import Fields, Swell, client_of, encoded, until
-from tests.e2e.test_outages import manifest_at
+from tests.e2e.outages.test_outages import manifest_at
 
 T = TypeVar("T")
 

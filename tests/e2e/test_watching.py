@@ -9,8 +9,8 @@ import pytest
 from swell_embedded.processes.child import Child
 from swell_embedded.stack import Stack
 from tests.e2e.client import Swell, client_of, log_path
-from tests.e2e.conftest import OpenStack
 from tests.e2e.environment import gateway_beside
+from tests.e2e.stacks import OpenStack
 from tests.e2e.upstreams import Upstreams
 from tests.e2e.watching import watching
 from tests.unit.gateway.builds.eventsource import Event

@@ -9,7 +9,7 @@ from tests.conformance.clients.nf_wave import NfWave
 from tests.conformance.clients.wave_cli import WaveCli
 from tests.conformance.clients.wire import Clock
 from tests.e2e.client import Swell
-from tests.e2e.conftest import containerd, docker, engine
+from tests.e2e.fixtures import containerd, docker, engine
 from tests.e2e.raw import operated_beside
 
 __all__ = ["containerd", "docker", "engine"]

@@ -24,7 +24,7 @@ from builder.domain.failure import BuildFailure
 from builder.engine import Engine, Recipe
 from swell.store.records import Reason
 from swell_sandbox.lines import LONGEST_PIECE
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 
 WITHIN = 60.0
 SLEEPERS = 3

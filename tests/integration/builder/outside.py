@@ -15,7 +15,7 @@ import bcrypt
 import trustme
 
 from tests.integration.builder.buildah.test_network import outer_address
-from tests.integration.builder.conftest import Registry, free_port
+from tests.integration.builder.harness import Registry, free_port
 from tests.integration.registry_proxy.registries.amazon import ECR, PUBLIC
 from tests.integration.registry_proxy.support import running
 

@@ -27,7 +27,7 @@ from swell.oci.reference import parse_reference
 from swell.registry.client import RegistryClient
 from swell.registry.credentials.keyring import Credentials, parse_auth_file
 from swell.registry.credentials.principal import OPERATOR
-from tests.integration.builder.conftest import OpenEngine, Output, Registry, free_port
+from tests.integration.builder.harness import OpenEngine, Output, Registry, free_port
 from tests.integration.registry_proxy.support import Script, accepting, running, serving
 
 JSON_KEY = json.dumps({"type": "service_account", "private_key": "-----BEGIN\nx:y\n-----END\n"}, indent=2)

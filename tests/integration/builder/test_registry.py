@@ -16,7 +16,7 @@ from swell.registry.credentials.principal import OPERATOR
 from swell.registry.push import RegistryPush
 from swell.store.records import Reason
 from swell.testing.images import make_image, make_index
-from tests.integration.builder.conftest import Registry
+from tests.integration.builder.harness import Registry
 
 
 @pytest.fixture

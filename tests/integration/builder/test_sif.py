@@ -29,7 +29,7 @@ from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from swell_sandbox import Sandbox
 from swell_sandbox.process import Tail
-from tests.integration.builder.conftest import OpenEngine, Output, Registry
+from tests.integration.builder.harness import OpenEngine, Output, Registry
 from tests.unit.builder.sif.layouts import layout_of, member, tar
 
 SIFTOOL = "github.com/apptainer/sif/v2/cmd/siftool@v2.25.0"

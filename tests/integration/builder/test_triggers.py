@@ -21,7 +21,7 @@ from swell.jobs.messages import Definition
 from swell.net.outbound import Policy, open_session
 from swell.registry.credentials.principal import OPERATOR
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 from tests.integration.builder.test_sif import built, sif_engine, unpacked
 
 __all__ = ["buildkit", "programs", "sif_engine"]

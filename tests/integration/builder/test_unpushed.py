@@ -22,7 +22,7 @@ from swell.registry.credentials.principal import OPERATOR
 from swell.registry.push import RegistryPush
 from swell.store.objects import MemoryObjects, Objects, connect
 from swell_embedded.stack import Stack
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 from tests.stores import LAYERS, s3_of
 
 CONFIG, LAYER = b'{"os": "linux", "architecture": "amd64"}', gzip.compress(b"layer" * 1000)

@@ -18,8 +18,7 @@ from swell.registry.referrers import fetch_referrers, push_manifest, push_referr
 from swell.testing.cutting_proxy import cutting_proxy
 from swell.testing.http_registry import http_registry
 from swell.testing.images import SampleImage, make_image, make_index
-
-from .conftest import BLOB, Places, large_image, referring
+from tests.integration.registry_copy.places import BLOB, Places, large_image, referring
 
 
 def push_image(places: Places, name: str, image: SampleImage) -> Reference:

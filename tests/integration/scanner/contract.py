@@ -10,8 +10,7 @@ import pytest
 from scanner.tools.protocol import DatabaseCondition, Sboms, ScanTool
 from swell.store.scans import SeverityLevel
 from swell.testing import rootfs
-
-from .conftest import PACKAGES, YESTERDAY, write_layout
+from tests.integration.scanner.examples import PACKAGES, YESTERDAY, write_layout
 
 
 @pytest.fixture(scope="module")

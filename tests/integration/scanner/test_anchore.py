@@ -16,8 +16,8 @@ from scanner.tools.common import version_of
 from scanner.tools.protocol import Sboms, ScanTool
 from swell.store.scans import ScanProblem
 from swell.testing import rootfs
+from tests.integration.scanner.examples import PACKAGES, make_settings, write_layout, write_sif
 
-from .conftest import PACKAGES, make_settings, write_layout, write_sif
 from .contract import ScanToolContract, sboms
 
 __all__ = ["sboms"]

@@ -19,8 +19,7 @@ from swell.errors import UpstreamFailed
 from swell.net.outbound import Policy, open_session
 from swell.store.scans import ScanProblem
 from swell.testing.vulnerabilities import Vulnerability, serve_database, write_database
-
-from .conftest import VULNERABILITIES, YESTERDAY
+from tests.integration.scanner.examples import VULNERABILITIES, YESTERDAY
 
 AGE, LIMIT = timedelta(days=5), 1 << 30
 

@@ -13,8 +13,8 @@ from scanner.tools.common import version_of
 from scanner.tools.protocol import ScanTool
 from scanner.tools.trivy import Trivy, TrivyUnpacker
 from swell.programs import find
+from tests.integration.scanner.examples import YESTERDAY
 
-from .conftest import YESTERDAY
 from .contract import ScanToolContract, sboms
 
 __all__ = ["sboms"]

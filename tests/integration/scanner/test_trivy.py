@@ -18,8 +18,7 @@ from scanner.domain.failure import ScanFailure
 from scanner.tools.protocol import DatabaseCondition
 from scanner.tools.trivy import Trivy, TrivyUnpacker, parse_report
 from swell.store.scans import ScanProblem, SeverityLevel
-
-from .conftest import PACKAGES, write_layout
+from tests.integration.scanner.examples import PACKAGES, write_layout
 
 REPORT: dict[str, Any] = {
     "SchemaVersion": 2,

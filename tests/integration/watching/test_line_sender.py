@@ -29,7 +29,7 @@ from swell.store.logs import (
 )
 from swell_embedded.stack import open_backends
 from swell_sandbox.lines import Lines
-from tests.integration.watching.conftest import LIMIT, Harness
+from tests.integration.watching.harness import LIMIT, Harness
 from tests.unit.gateway.doubles import NOON
 
 BUILD = "bd-c44968632f89dd6c_1"

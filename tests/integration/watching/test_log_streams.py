@@ -14,7 +14,7 @@ from swell.jobs.streams import Nats, connect
 from swell.store.logs import STREAM, log_subject
 from swell.store.records import BuildResult
 from swell_embedded.stack import open_backends
-from tests.integration.watching.conftest import Harness
+from tests.integration.watching.harness import Harness
 from tests.unit.gateway.doubles import NOON, ended
 
 OK = ended(succeeded=True)

@@ -1,14 +1,12 @@
 """A command line without variables and files of this machine."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from swell_cli.__main__ import swell
-
-Run = Callable[..., Result]
+from tests.unit.cli.command import Run
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from swell_cli.config import Config, ConfigInvalid, Profile, load, resolve, save, with_profile
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.command import Run
 
 WORK = Profile("https://work.test", "work-key")
 

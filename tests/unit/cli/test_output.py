@@ -17,7 +17,7 @@ from swell_cli.wave import main as wave
 from swell_client import BuildFailed, Client, NotDone, RequestFailed, SwellClientError, Unreachable
 from swell_client.errors import ErrorBody
 from swell_client.events import Ended, LogLine, StepChanged, Waiting
-from tests.unit.cli.conftest import Run
+from tests.unit.cli.command import Run
 
 RESULT = Result({"id": "a", "n": [1]}, [("ID", "N"), ("a\x1b[31m", "1")], "a")
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import aiohttp
 
-from builder.adapters.retrying_push import PatientPush
+from builder.adapters.retrying_push import RetryingPush
 from builder.domain.failure import BuildFailure
 from builder.settings import EngineSettings
 from swell.errors import SwellError
@@ -23,7 +23,7 @@ def registry_push(client: RegistryClient) -> RegistryPush:
 
     Its methods raise `BuildFailure` with `Reason.PUSH`.
     """
-    return PatientPush(client, _as_build_failure)
+    return RetryingPush(client, _as_build_failure)
 
 
 @contextmanager

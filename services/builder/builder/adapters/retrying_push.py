@@ -11,11 +11,11 @@ from swell.registry.credentials.principal import Principal
 from swell.registry.push import RegistryPush
 
 
-class PatientPush(RegistryPush):
+class RetryingPush(RegistryPush):
     """Each method raises `BuildFailure` if the registry refuses the request, or fails until the build's time ends."""
 
-    def acting_for(self, principal: Principal) -> "PatientPush":
-        return PatientPush(self._client.acting_for(principal), self._translation)
+    def acting_for(self, principal: Principal) -> "RetryingPush":
+        return RetryingPush(self._client.acting_for(principal), self._translation)
 
     async def blob(self, repository: Reference, digest: Digest, content: bytes | Path) -> None:
         await retry_push(partial(super().blob, repository, digest, content))

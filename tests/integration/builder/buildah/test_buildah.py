@@ -14,8 +14,8 @@ from builder.engine import Recipe
 from builder.settings import Isolation
 from swell.registry.credentials.principal import OPERATOR
 from swell_sandbox import cgroups
-from tests.integration.builder.conftest import OpenEngine, Output, Registry
 from tests.integration.builder.contract import DISK, MEMORY, EngineContract, Subject, asleep, new_build_id, sleepers
+from tests.integration.builder.harness import OpenEngine, Output, Registry
 
 __all__ = ["asleep"]
 

@@ -10,7 +10,7 @@ from builder.choose_engine import buildah_version
 from builder.domain.failure import BuildFailure
 from tests.integration.builder.buildkit.features import BUILDAH_LACKS, FEATURES, Feature
 from tests.integration.builder.buildkit.test_features import has_config, recipe_of
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 
 LACKING = {name for names in BUILDAH_LACKS.values() for name in names}
 SAMPLE = {"heredoc RUN", "${X#prefix}", "EXPOSE a range", "COPY --from a stage"}

@@ -10,7 +10,7 @@ from builder.engine import Recipe
 from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_engine import recipe
-from tests.integration.builder.conftest import OpenEngine, Output, Registry
+from tests.integration.builder.harness import OpenEngine, Output, Registry
 
 SLOW = "RUN date > /slow && echo ran $((6 * 7))"  # what it says is worked out: only a step that runs can say it
 

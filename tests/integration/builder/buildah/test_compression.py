@@ -11,7 +11,7 @@ from builder.engine import Recipe
 from swell.api.containers import BuildCompression, CompressionMode
 from swell.registry.credentials.principal import OPERATOR
 from tests.integration.builder.buildah.test_engine import recipe
-from tests.integration.builder.conftest import OpenEngine, Output, Registry
+from tests.integration.builder.harness import OpenEngine, Output, Registry
 
 GZIP, ZSTD, ESTARGZ = CompressionMode.GZIP, CompressionMode.ZSTD, CompressionMode.ESTARGZ
 DOCKER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"

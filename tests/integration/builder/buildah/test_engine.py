@@ -10,8 +10,8 @@ from builder.engine import Recipe
 from swell.errors import Unavailable
 from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
-from tests.integration.builder.conftest import OpenEngine, Output, Registry, gzipped_tar
 from tests.integration.builder.contract import until
+from tests.integration.builder.harness import OpenEngine, Output, Registry, gzipped_tar
 
 
 def recipe(base: str, body: str, context: Path | None = None, made: str = "made:1", build_id: str = "bd-1_1") -> Recipe:

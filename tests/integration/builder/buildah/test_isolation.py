@@ -18,8 +18,8 @@ from swell.base_rules import BaseRules
 from swell.store.records import Reason
 from swell_sandbox import cgroups
 from tests.integration.builder.buildah.test_engine import failure_of, recipe
-from tests.integration.builder.conftest import OpenEngine, Output, Registry
 from tests.integration.builder.contract import until
+from tests.integration.builder.harness import OpenEngine, Output, Registry
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from swell.errors import Unavailable
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_buildah import Buildah
 from tests.integration.builder.buildah.test_engine import failure_of, recipe
-from tests.integration.builder.conftest import OpenEngine, Output, Registry
 from tests.integration.builder.contract import asleep, sleepers, until
+from tests.integration.builder.harness import OpenEngine, Output, Registry
 
 __all__ = ["asleep"]
 

@@ -14,7 +14,7 @@ from builder.engine import Recipe
 from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_engine import failure_of
-from tests.integration.builder.conftest import Output, Registry, gzipped_tar
+from tests.integration.builder.harness import Output, Registry, gzipped_tar
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="arm64 is foreign to x86_64")
 

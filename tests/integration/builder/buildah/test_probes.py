@@ -11,8 +11,8 @@ from builder.domain.failure import BuildFailure
 from builder.engine import Engine, Recipe
 from builder.settings import Isolation
 from swell.registry.credentials.principal import OPERATOR
-from tests.integration.builder.conftest import OpenEngine, Output
 from tests.integration.builder.contract import new_build_id
+from tests.integration.builder.harness import OpenEngine, Output
 from tests.integration.builder.probes import PROBES, Canaries, Probe, canaries, packed
 
 TRUSTED = Version(999, 0, 0)

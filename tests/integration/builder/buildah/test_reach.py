@@ -14,7 +14,7 @@ from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_engine import failure_of
 from tests.integration.builder.buildah.test_network import outer_address
-from tests.integration.builder.conftest import OpenEngine, Output, Registry
+from tests.integration.builder.harness import OpenEngine, Output, Registry
 from tests.integration.builder.outside import NAME, PASSWORD, Outside, outside
 
 BOTH = pytest.mark.parametrize("isolation", list(Isolation))

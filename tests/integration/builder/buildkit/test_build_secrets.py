@@ -16,8 +16,8 @@ from builder.settings import EngineSettings
 from swell.api.containers import BuildOptions
 from swell.store.records import Reason
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import OpenEngine, Output, Registry
 from tests.integration.builder.contract import SLEEPERS, asleep, failure_of, files_with, until
+from tests.integration.builder.harness import OpenEngine, Output, Registry
 
 __all__ = ["asleep", "buildkit", "programs"]
 

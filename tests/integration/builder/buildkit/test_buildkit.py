@@ -18,8 +18,8 @@ from builder.engine import Recipe
 from builder.settings import EngineSettings
 from builder.sif.push import Sifs
 from swell.registry.credentials.principal import OPERATOR
-from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import DISK, MEMORY, EngineContract, Subject, asleep, new_build_id, sleepers
+from tests.integration.builder.harness import Output, Registry
 
 __all__ = ["asleep"]
 

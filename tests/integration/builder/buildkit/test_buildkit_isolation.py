@@ -19,8 +19,8 @@ from swell_sandbox import cgroups
 from swell_sandbox.disk import FILE
 from tests.integration.builder.buildah.test_network import Backend, backend, outer_address
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import DISK, MEMORY, WITHIN, asleep, failure_of, sleepers, until
+from tests.integration.builder.harness import Output, Registry
 
 __all__ = ["asleep", "backend", "buildkit", "programs"]
 

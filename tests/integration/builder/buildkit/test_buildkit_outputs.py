@@ -22,8 +22,8 @@ from swell.registry.credentials.keyring import parse_auth_file
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_platforms import arm64_program
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry, gzipped_tar
 from tests.integration.builder.contract import failure_of
+from tests.integration.builder.harness import Output, Registry, gzipped_tar
 
 __all__ = ["buildkit", "programs"]
 

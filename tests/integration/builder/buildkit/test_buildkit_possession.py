@@ -18,8 +18,8 @@ from swell.registry.credentials.principal import OPERATOR, PUBLIC, Principal, li
 from swell.store.records import Reason
 from swell.testing.http_registry import HttpRegistry, http_registry
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry, gzipped_tar
 from tests.integration.builder.contract import failure_of
+from tests.integration.builder.harness import Output, Registry, gzipped_tar
 
 __all__ = ["buildkit", "programs"]
 

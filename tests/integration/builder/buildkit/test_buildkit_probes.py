@@ -10,7 +10,7 @@ from builder.buildkit.daemons.programs import Programs
 from builder.buildkit.engine import BuildkitEngine
 from tests.integration.builder.buildah.test_probes import outcome
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 from tests.integration.builder.probes import PROBES, Canaries, Probe, canaries
 
 __all__ = ["programs"]

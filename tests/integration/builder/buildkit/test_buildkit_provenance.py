@@ -13,7 +13,7 @@ from builder.engine import ignore_step
 from swell.api.containers import BuildOptions
 from swell.provenance import Evidence, Material
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 
 __all__ = ["buildkit", "programs"]
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.integration.builder.buildah.test_reach import engine_settings, from_and_to, world
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import failure_of
+from tests.integration.builder.harness import Output, Registry
 from tests.integration.builder.outside import NAME, PASSWORD, Outside
 
 __all__ = ["buildkit", "engine_settings", "programs", "world"]

@@ -13,8 +13,8 @@ import pytest
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_network import Backend, backend, outer_address
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output
 from tests.integration.builder.contract import failure_of
+from tests.integration.builder.harness import Output
 
 __all__ = ["backend", "buildkit", "programs"]
 

@@ -13,9 +13,9 @@ from builder.buildkit.engine import BuildkitEngine
 from builder.domain.failure import BuildFailure
 from builder.engine import Recipe
 from swell.api.builds import BuildStep
-from tests.bench.bare_buildkit import open_buildctl
+from tests.bench.builds.bare_buildkit import open_buildctl
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry, gzipped_tar
+from tests.integration.builder.harness import Output, Registry, gzipped_tar
 
 __all__ = ["buildkit", "programs"]
 

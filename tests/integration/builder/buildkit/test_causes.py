@@ -15,8 +15,8 @@ from swell.recipes.packages import make_recipe
 from swell.store.records import Reason
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
 from tests.integration.builder.conda.test_packages import TOOLS, conda
-from tests.integration.builder.conftest import Output, Registry, gzipped_tar
 from tests.integration.builder.contract import failure_of
+from tests.integration.builder.harness import Output, Registry, gzipped_tar
 
 __all__ = ["buildkit", "programs"]
 

@@ -14,7 +14,7 @@ from builder.settings import EngineChoice, EngineSettings
 from swell.errors import Unavailable
 from swell.store.records import Reason
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 
 __all__ = ["buildkit", "programs"]
 

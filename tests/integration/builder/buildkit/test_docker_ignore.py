@@ -16,7 +16,7 @@ from builder.buildkit.engine import BuildkitEngine
 from tests.fixtures.docker_ignore import CASES
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
 from tests.integration.builder.buildkit.test_features import archive
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 
 __all__ = ["buildkit", "programs"]
 

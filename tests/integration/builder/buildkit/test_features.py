@@ -16,11 +16,11 @@ from builder.engine import Recipe
 from swell.api.containers import BuildOptions
 from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import CONTAINER_ID
-from tests.bench.bare_buildkit import Buildctl, open_buildctl
+from tests.bench.builds.bare_buildkit import Buildctl, open_buildctl
 from tests.integration.builder.buildkit.features import FEATURES, Feature
 from tests.integration.builder.buildkit.real import REAL
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 
 __all__ = ["programs"]
 

@@ -7,8 +7,8 @@ from builder.buildkit.buildctl import end
 from builder.buildkit.engine import BuildkitEngine
 from swell_sandbox.process import children
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import until
+from tests.integration.builder.harness import Output, Registry
 
 __all__ = ["buildkit", "programs"]
 

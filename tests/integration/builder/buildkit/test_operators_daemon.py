@@ -31,8 +31,8 @@ from swell.registry.credentials.principal import OPERATOR, PUBLIC
 from swell.store.records import Reason
 from swell_sandbox.forwarding import forwarding
 from tests.integration.builder.buildkit.test_buildkit import LOOK, Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry, gzipped_tar
 from tests.integration.builder.contract import asleep, failure_of, files_with, sleepers, until
+from tests.integration.builder.harness import Output, Registry, gzipped_tar
 
 __all__ = ["asleep", "buildkit", "programs"]
 

@@ -18,7 +18,7 @@ from swell.errors import Unavailable
 from swell_sandbox import cgroups
 from tests.certificates import Certificates
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry, free_port
+from tests.integration.builder.harness import Output, Registry, free_port
 
 __all__ = ["buildkit", "programs"]
 

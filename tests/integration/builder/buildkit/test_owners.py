@@ -20,8 +20,8 @@ from swell.registry.credentials.keyring import parse_auth_file
 from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, buildkit, programs
-from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import failure_of
+from tests.integration.builder.harness import Output, Registry
 
 __all__ = ["buildkit", "programs"]
 

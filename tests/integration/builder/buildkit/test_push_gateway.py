@@ -20,7 +20,7 @@ from swell.registry.credentials.keyring import parse_auth_file
 from swell.registry.credentials.principal import OPERATOR
 from swell.registry.responses import is_temporary
 from swell.testing.http_registry import http_registry
-from tests.integration.builder.conftest import Registry
+from tests.integration.builder.harness import Registry
 
 
 class Gateway:

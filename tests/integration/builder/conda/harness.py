@@ -24,7 +24,7 @@ from swell.provenance import Evidence
 from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.conda.channel import Channel, every_kind, serving
-from tests.integration.builder.conftest import Output, Registry
+from tests.integration.builder.harness import Output, Registry
 
 SPECS = ("tool", "greeter", "python")
 """What most images are made of: packages of every kind."""

@@ -29,8 +29,8 @@ from swell.registry.credentials.principal import OPERATOR
 from swell.store.records import Reason
 from tests.integration.builder.conda import channel
 from tests.integration.builder.conda.test_conda_contract import Direct
-from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import failure_of
+from tests.integration.builder.harness import Output, Registry
 from tests.integration.builder.outside import Outside, outside
 from tests.integration.registry_proxy.registries.amazon import ECR, KEYS, PUBLIC, ROLE, SESSION, Aws
 from tests.integration.registry_proxy.support import said, serving

@@ -19,7 +19,7 @@ from swell.registry.credentials.keyring import Keyring, parse_auth_file
 from swell.registry.credentials.principal import OPERATOR, PUBLIC
 from swell.registry.push import RegistryPush
 from swell.store.records import Reason
-from tests.integration.builder.conftest import Registry
+from tests.integration.builder.harness import Registry
 from tests.integration.registry_proxy.support import Script, said, serving
 
 SECRET = b"a layer of another user's private image"

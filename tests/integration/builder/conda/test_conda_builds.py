@@ -21,7 +21,7 @@ from tests.integration.builder.conda.harness import (
     harness,
     opened,
 )
-from tests.integration.builder.conftest import Registry
+from tests.integration.builder.harness import Registry
 
 __all__ = ["channel", "harness", "opened"]
 

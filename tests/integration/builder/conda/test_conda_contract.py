@@ -18,8 +18,8 @@ from swell.api.package_layers import PackageLayers
 from swell.net.outbound import Policy, open_session
 from swell.registry.credentials.principal import OPERATOR
 from tests.integration.builder.conda.channel import ENDLESS, PLACEHOLDER, Channel, File, Made, serving
-from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import DISK, MEMORY, SLEEPERS, EngineContract, Subject, asleep, new_build_id
+from tests.integration.builder.harness import Output, Registry
 
 __all__ = ["asleep"]
 

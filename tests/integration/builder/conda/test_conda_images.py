@@ -31,7 +31,7 @@ from tests.integration.builder.conda.harness import (
     harness,
     opened,
 )
-from tests.integration.builder.conftest import gzipped_tar
+from tests.integration.builder.harness import gzipped_tar
 
 __all__ = ["channel", "harness", "opened"]
 

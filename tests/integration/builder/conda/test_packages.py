@@ -34,7 +34,7 @@ from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import lock_key
 from swell.store.objects import MemoryObjects
 from swell.store.records import Submission
-from tests.integration.builder.conftest import Output, Registry, gzipped_tar
+from tests.integration.builder.harness import Output, Registry, gzipped_tar
 
 HOSTILE = "$(id>/broken)`id`'\";&&\\{{x}}#"
 

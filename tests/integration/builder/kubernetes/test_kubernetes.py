@@ -30,7 +30,6 @@ from swell.store.builds.memory import MemoryBuilds
 from swell.store.records import Reason, Submission
 from tests.integration.builder.buildah.test_buildah import Buildah
 from tests.integration.builder.buildkit.test_buildkit import Buildkit, programs
-from tests.integration.builder.conftest import OpenEngine, Output, Registry, gzipped_tar
 from tests.integration.builder.contract import (
     EngineContract,
     Subject,
@@ -40,6 +39,7 @@ from tests.integration.builder.contract import (
     sleepers,
     until,
 )
+from tests.integration.builder.harness import OpenEngine, Output, Registry, gzipped_tar
 from tests.integration.builder.kubernetes.cluster import Cluster, serving
 from tests.unit.builder.test_build import MemoryLogs, Pushed, runner_of
 

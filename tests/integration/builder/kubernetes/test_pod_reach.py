@@ -25,8 +25,8 @@ from swell.registry.credentials.keyring import Credentials
 from swell.store.records import Reason
 from tests.integration.builder.buildah.test_network import outer_address
 from tests.integration.builder.conda.test_amazon import Amazon, from_and_to
-from tests.integration.builder.conftest import Output, Registry
 from tests.integration.builder.contract import failure_of
+from tests.integration.builder.harness import Output, Registry
 from tests.integration.builder.kubernetes.cluster import Cluster, serving
 from tests.integration.builder.outside import NAME, PASSWORD, outside
 from tests.integration.registry_proxy.registries.amazon import ECR, KEYS, PUBLIC, Aws
