@@ -102,6 +102,13 @@ class CondaSettings(EngineSettings, frozen=True, kw_only=True):
     """The URL of the parent directory of named channels; by default that of rattler."""
     conda_catalogue_channels: tuple[str, ...] = ("conda-forge", "bioconda")
     """The channels whose packages the page of the gateway lists, by priority."""
+    conda_large_channels: tuple[str, ...] = (
+        "https://conda.anaconda.org",
+        "https://repo.anaconda.com",
+        "https://prefix.dev",
+        "https://repo.prefix.dev",
+    )
+    """The URLs below which lists of packages may be large, in addition to `conda_channels_url`."""
     conda_local_channels: Path | None = None
     """The directory below which `file://` channels may be read; by default none."""
     conda_glibc: str = "2.28"

@@ -20,6 +20,7 @@ from builder.conda.model.package import DESCRIPTIONS, MAX_FILES, Malformed, Pack
 from swell.archives.tar import LARGEST_READ, TarReader
 
 _DESCRIPTION_BYTES = 256 << 20  # of an archive's metadata, uncompressed
+_DIRECTORY_BYTES = 1 << 20  # of a zip; `zipfile` reads all of it, and needs ten times as much memory
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zstandard.ZstdError, EOFError, UnicodeError, ValueError, KeyError)
 
 
@@ -33,7 +34,7 @@ def describe(archive: Path, *, limit: int) -> Package:
     with _explained(), ExitStack() as opened:
         newer = archive.suffix == ".conda"
         most = _DESCRIPTION_BYTES if newer else limit
-        stream = _Bounded(opened.enter_context(_unpacked(archive, "info-" if newer else "")), most)
+        stream = _Bounded(opened.enter_context(_unpacked(archive, "info-" if newer else "", limit)), most)
         members = opened.enter_context(TarReader(cast(IO[bytes], stream), seekable=False))
         return read_package(_descriptions(members))
 
@@ -97,23 +98,48 @@ def contents(archive: Path, scratch: Path, *, limit: int) -> Iterator[Contents]:
     """
     with _explained(), ExitStack() as opened:
         opened.callback(scratch.unlink, missing_ok=True)
-        with _unpacked(archive, "pkg-" if archive.suffix == ".conda" else "") as source, scratch.open("xb") as file:
+        with (
+            _unpacked(archive, "pkg-" if archive.suffix == ".conda" else "", limit) as source,
+            scratch.open("xb") as file,
+        ):
             shutil.copyfileobj(cast(IO[bytes], _Bounded(source, limit)), file, LARGEST_READ)
         yield Contents(opened.enter_context(TarReader(opened.enter_context(scratch.open("rb")))))
 
 
 @contextmanager
-def _unpacked(archive: Path, part: str) -> Iterator[IO[bytes]]:
+def _unpacked(archive: Path, part: str, limit: int) -> Iterator[IO[bytes]]:
+    """Open *part* of *archive*, whose compressed form may have *limit* bytes: it may be compressed twice."""
     with ExitStack() as opened:
         if archive.suffix != ".conda":
             yield opened.enter_context(bz2.open(archive, "rb"))
             return
-        parts = opened.enter_context(zipfile.ZipFile(archive))
+        file = _Directory(opened.enter_context(archive.open("rb")))
+        parts = opened.enter_context(zipfile.ZipFile(cast(IO[bytes], file)))
+        file.is_read = True
         names = [name for name in parts.namelist() if name.startswith(part) and name.endswith(".tar.zst")]
         if len(names) != 1:
             raise Malformed(f"the archive has no {part}….tar.zst")
+        if parts.getinfo(names[0]).file_size > limit:
+            raise Malformed("the archive is too large when it is unpacked")
         packed = opened.enter_context(parts.open(names[0]))
         yield opened.enter_context(zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True))
+
+
+class _Directory:
+    """A zip file: before its directory `is_read`, at most 1 MiB of it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.is_read = False
+        self.seek, self.tell, self.seekable, self.close = file.seek, file.tell, file.seekable, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        if not (self.is_read or 0 <= size <= _DIRECTORY_BYTES):
+            size = _DIRECTORY_BYTES + 1
+        content = self._file.read(size)
+        if not self.is_read and len(content) > _DIRECTORY_BYTES:
+            raise Malformed("the archive has too many parts")
+        return content
 
 
 class _Bounded:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.conda.cache import Folder
+from builder.conda.model.channels import address_of
 from builder.conda.sources import Sources
 from builder.domain.search import FoundPackage
 from builder.settings import CondaSettings
@@ -56,8 +57,10 @@ class LazySolver:
         from builder.conda.solver import RattlerSolver, usual_channels  # noqa: PLC0415
 
         settings = self._settings
-        repodata = Repodata(self._sources, self._lists, self._scratch, settings.conda_repodata_age)
-        solver = RattlerSolver(repodata, settings.conda_glibc, settings.solve_timeout)
         names = settings.conda_channels_url or usual_channels()
+        urls = [address_of(channel, names) for channel in self.channels]
+        large = (names, *settings.conda_large_channels, *urls)
+        repodata = Repodata(self._sources, self._lists, self._scratch, settings.conda_repodata_age, large)
+        solver = RattlerSolver(repodata, settings.conda_glibc, settings.solve_timeout)
         catalogue = Catalogue(repodata, self._sources, self.channels, names)
         return EnvironmentSolver(solver, names, settings.solve_timeout), catalogue

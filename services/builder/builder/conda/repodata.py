@@ -3,10 +3,15 @@
 Source: conda-build, "Channels and generating an index",
 https://docs.conda.io/projects/conda-build/en/stable/concepts/generating-index.html; `repodata.json.zst` is the same
 file, compressed.
+
+A record of a list takes 0.1 KB of memory when it is opened, and 2.4 KB when it is solved, so two megabytes that a
+stranger sends, compressed, could take all memory of the builder. Lists of channels that everyone can use are large.
+Those of other channels are small, or are refused.
 """
 
 import asyncio
 import hashlib
+import re
 import time
 import uuid
 from collections.abc import Sequence
@@ -20,6 +25,7 @@ import zstandard
 from cachetools import LRUCache
 from msgspec import Struct
 from rattler import Channel, SparseRepoData
+from yarl import URL
 
 from builder.conda.cache import Folder
 from builder.conda.sources import Fetched, Sources
@@ -30,9 +36,14 @@ from swell.errors import BadRequest, NotFound, UpstreamFailed, UpstreamSlow
 from swell.log import log
 
 _MAX_BYTES = 2 << 30  # of a channel's list for one platform, uncompressed
+_MAX_SMALL = 64 << 20  # bytes, as above, of a channel that is not large
+_MAX_PACKAGES = 100_000  # in such a list
+_MAX_OF_REQUEST = 200_000  # in all such lists of a request
 _MAX_OPEN = 32
 _TIMEOUT = 300  # seconds for one list; a request times out earlier and can be repeated
 _PACKED, _PLAIN = "repodata.json.zst", "repodata.json"
+_ADVICE = "the operator can allow it with SWELL_CONDA_LARGE_CHANNELS"
+_MEMBER = re.compile(rb'"[^"]*+"\s*+:')
 
 
 class _ListRecord(Struct, frozen=True):
@@ -47,13 +58,22 @@ class _Open(Struct, frozen=True):
     data: SparseRepoData
     record: _ListRecord
     since: float
+    packages: int
+    """0 for a list of a large channel."""
 
 
 class Repodata:
     """The lists of channels; the most recently used ones stay open."""
 
-    def __init__(self, sources: Sources, folder: Folder, scratch: Path, age: timedelta) -> None:
-        """A list is used for *age*; after that, the channel is asked for a newer one."""
+    def __init__(
+        self, sources: Sources, folder: Folder, scratch: Path, age: timedelta, large: Sequence[str] = ()
+    ) -> None:
+        """A list is used for *age*; after that, the channel is asked for a newer one.
+
+        Lists of channels below the URLs *large*, and in local folders, may have 2 GiB, those of others 64 MiB with
+        100,000 packages.
+        """
+        self._large = tuple(URL(each) for each in (*large, "file:///"))
         self._sources = sources
         self._folder = folder
         self._scratch = scratch
@@ -66,7 +86,7 @@ class Repodata:
 
         Raises:
             BadRequest: there is no such channel.
-            UpstreamFailed, AddressForbidden: a channel cannot be read.
+            UpstreamFailed, AddressForbidden: a channel cannot be read, or has a list that is too large.
         """
         wanted = [(channel, part) for channel in channels for part in (subdir, "noarch")]
         asked = await asyncio.gather(*(self._get(*each) for each in wanted), return_exceptions=True)
@@ -76,7 +96,18 @@ class Repodata:
                 raise BadRequest(
                     f"the channel {channel} does not exist: it has no list of packages for {subdir} or noarch"
                 )
+        if sum(each.packages for each in found if each) > _MAX_OF_REQUEST:
+            raise BadRequest(f"the channels have more than {_MAX_OF_REQUEST} packages; {_ADVICE}")
         return [each.data for each in found if each]
+
+    def _is_large(self, channel: str) -> bool:
+        url = URL(channel)
+        return any(
+            url.origin() == each.origin() and f"{url.path}/".startswith(f"{each.path.rstrip('/')}/")
+            if each.host
+            else url.scheme == each.scheme
+            for each in self._large
+        )
 
     async def _get(self, channel: str, subdir: str) -> _Open | None:
         url = f"{channel}/{subdir}"
@@ -99,15 +130,16 @@ class Repodata:
 
     async def _fetch(self, channel: str, subdir: str, file: str, known: _Open | None) -> _Open:
         started, url = time.monotonic(), f"{channel}/{subdir}"
+        limit = _MAX_BYTES if self._is_large(channel) else _MAX_SMALL
         with self._folder.begin() as target:
             etag = known.record.etag if known else ""
             try:
                 async with asyncio.timeout(_TIMEOUT):
-                    fetched = await self._sources.fetch(f"{url}/{file}", target, limit=_MAX_BYTES, known=etag)
+                    fetched = await self._sources.fetch(f"{url}/{file}", target, limit=limit, known=etag)
             except TimeoutError as error:
                 raise UpstreamSlow(f"{url} did not send its list of packages in time") from error
             if fetched is None and known:
-                return _Open(known.data, known.record, time.monotonic())
+                return _Open(known.data, known.record, time.monotonic(), known.packages)
             if fetched is None:
                 raise UpstreamFailed(f"{url} answers that its list has not changed, to a request without a condition")
             made = await asyncio.to_thread(self._store, channel, subdir, file, fetched, target)
@@ -121,7 +153,8 @@ class Repodata:
             sha256, plain = fetched.sha256, target
             if file == _PACKED:
                 plain = opened.enter_context(self._folder.begin())
-                sha256 = _unpack(target, plain, url)
+                sha256 = _unpack(target, plain, url, _MAX_BYTES if self._is_large(channel) else _MAX_SMALL)
+            packages = self._count(channel, plain, url)
             record = _ListRecord(sha256, file, fetched.etag)
             try:
                 data = SparseRepoData(Channel(channel), subdir, plain.name)
@@ -132,7 +165,19 @@ class Repodata:
             note.flush()
             self._folder.put(_name(url), Path(plain.name))
             self._folder.put(_record_name(url), Path(note.name))
-        return _Open(data, record, time.monotonic())
+        return _Open(data, record, time.monotonic(), packages)
+
+    def _count(self, channel: str, file: IO[bytes], url: str) -> int:
+        """The packages in the list *file*; raises `UpstreamFailed` if they are too many."""
+        if self._is_large(channel):
+            return 0
+        file.seek(0)
+        content, packages = file.read(_MAX_SMALL), 0
+        for member in _MEMBER.finditer(content):
+            packages += member.group().count(b"-") > 1  # as in name-version-build
+            if packages > _MAX_PACKAGES:
+                raise UpstreamFailed(f"{url} has more than {_MAX_PACKAGES} packages in its list; {_ADVICE}")
+        return packages
 
     def _reopened(self, channel: str, subdir: str) -> _Open | None:
         """Open the list that an earlier process cached; None if it is missing or damaged."""
@@ -144,8 +189,10 @@ class Repodata:
             record = msgspec.json.decode(note.read_bytes(), type=_ListRecord)
             if digest_of_file(data) != f"sha256:{record.sha256}":
                 return None
-            return _Open(SparseRepoData(Channel(channel), subdir, data), record, time.monotonic())
-        except (msgspec.MsgspecError, ValueError, OSError):
+            with data.open("rb") as file:
+                packages = self._count(channel, file, url)
+            return _Open(SparseRepoData(Channel(channel), subdir, data), record, time.monotonic(), packages)
+        except (msgspec.MsgspecError, ValueError, OSError, UpstreamFailed):
             return None
         finally:
             note.unlink(missing_ok=True)
@@ -158,15 +205,15 @@ def _or_raise(found: _Open | BaseException | None) -> _Open | None:
     return found
 
 
-def _unpack(source: IO[bytes], target: IO[bytes], url: str) -> str:
-    """Decompress a list; return the sha256 of the result."""
+def _unpack(source: IO[bytes], target: IO[bytes], url: str, limit: int) -> str:
+    """Decompress a list of at most *limit* bytes; return the sha256 of the result."""
     source.seek(0)
     hashed, size = hashlib.sha256(), 0
     try:
         for piece in zstandard.ZstdDecompressor().read_to_iter(source, read_size=1 << 20, write_size=1 << 20):
             size += len(piece)
-            if size > _MAX_BYTES:
-                raise UpstreamFailed(f"{url} has more than {_MAX_BYTES} bytes in its list of packages")
+            if size > limit:
+                raise UpstreamFailed(f"{url} has more than {limit} bytes in its list of packages; {_ADVICE}")
             hashed.update(piece)
             target.write(piece)
     except zstandard.ZstdError as error:
