@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # usage: build.sh PYTHON: build the images of the five services with docker, as $SWELL_IMAGES-<service>, with the
-# tags $SWELL_VERSION and latest.
+# tags $SWELL_VERSION and latest. The list of what is in each one is written to dist/sboms/<service>.spdx.json.
 # The programs of `make engine` and `make scanners` must be compiled. SWELL_PYTHON_IMAGE is the base of all images.
 set -euo pipefail
 
@@ -12,7 +12,7 @@ commit=$(git rev-parse --short HEAD 2>/dev/null || true)
 context=dist/images
 
 rm -rf "$context"
-mkdir -p "$context/wheels" "$context/programs"
+mkdir -p "$context/wheels" "$context/programs" dist/sboms
 "$python" -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w "$context/wheels" \
 	./libs/swell ./libs/sandbox ./services/*
 cp deploy/images/compile_imports.py "$context/"
@@ -32,6 +32,16 @@ build() { # SERVICE MODULE TARGET
 	docker build -q -f deploy/images/Dockerfile --target "$3" -t "$prefix-$1:$version" -t "$prefix-$1:latest" \
 		--build-arg SERVICE="$1" --build-arg MODULE="$2" --build-arg VERSION="$version" --build-arg COMMIT="$commit" \
 		${SWELL_PYTHON_IMAGE:+--build-arg PYTHON="$SWELL_PYTHON_IMAGE"} ${SWELL_BUILD_FLAGS:-} "$context" >/dev/null
+	list_packages "$1" "$(docker image inspect --format '{{.Id}}' "$prefix-$1:$version")"
+}
+
+list_packages() { # SERVICE ID: unless this image has its list already
+	if grep -qs "\"$2\"" "dist/sboms/$1.spdx.json"; then return; fi
+	docker save "$2" -o "$context/image.tar"
+	SYFT_CHECK_FOR_APP_UPDATE=false "$context/programs/syft" scan -q "docker-archive:$context/image.tar" \
+		--source-name "$prefix-$1:$version" --source-version "$2" -o "spdx-json=dist/sboms/.new"
+	rm "$context/image.tar"
+	mv dist/sboms/.new "dist/sboms/$1.spdx.json"
 }
 build gateway gateway service
 build registry-proxy registry_proxy service

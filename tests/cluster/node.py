@@ -4,6 +4,7 @@ It needs namespaces of its own (`deploy/testing/alone.sh`), in which the tests r
 `python -m tests.cluster.node HOME` keeps a cluster until it is interrupted; `HOME/admin.conf` is its kubeconfig.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ API_SERVER = f"https://{ADDRESS}:6443"
 SERVICES, PODS = "10.96.0.0/16", "10.244.0.0/24"
 PAUSE = "docker.io/library/swell-pause:1"
 NAME = "node"
+PASSED_ON = "front-proxy"  # the name of the API server for servers of further APIs
 CGROUP = os.environ.get("SWELL_ALONE", "")  # alone.sh removes it
 
 _KUBE_CONFIG = """\
@@ -114,9 +116,27 @@ class Cluster:
         ]
         subprocess.run(command, check=True, timeout=900, stdout=subprocess.DEVNULL)
 
-    def start(self, name: str, *command: str) -> None:
+    def apply(self, manifest: dict[str, Any], **parameters: str) -> None:
+        """Apply *manifest* on the server, which refuses fields that it would ignore."""
+        path = "/api/v1" if manifest["apiVersion"] == "v1" else f"/apis/{manifest['apiVersion']}"
+        resources = self.get(path)["resources"]
+        plural = next(each["name"] for each in resources if each["kind"] == manifest["kind"])
+        if namespace := manifest["metadata"].get("namespace"):
+            path += f"/namespaces/{namespace}"
+        response = self.http.patch(
+            f"{path}/{plural}/{manifest['metadata']['name']}",
+            params={"fieldManager": "tests", "fieldValidation": "Strict", "force": "true", **parameters},
+            headers={"Content-Type": "application/apply-patch+yaml"},
+            content=json.dumps(manifest),
+        )
+        assert response.is_success, f"{manifest['kind']} {manifest['metadata']['name']}: {response.text}"
+
+    def start(self, name: str, *command: str, **environment: str) -> None:
+        """Start a program, with further variables; its output is in the file *name* with the ending `.log`."""
         with (self.home / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | environment if environment else None
+            )
         self._started.append((name, process))
 
     def check(self) -> None:
@@ -180,6 +200,7 @@ def _write_files(home: Path) -> None:
         _write_certificate(home, name, authority.issue_cert(NAME, common_name=user, organization_name=group))
         config = _KUBE_CONFIG.format(server=API_SERVER, home=home, user=name)
         (home / f"{name}.conf").write_text(config)
+    _write_certificate(home, PASSED_ON, authority.issue_cert(NAME, common_name=PASSED_ON))
     names = (ADDRESS, "127.0.0.1", "10.96.0.1", "localhost", "kubernetes", "kubernetes.default.svc", NAME)
     _write_certificate(home, "server", authority.issue_cert(*names))
     (home / "cni").mkdir(exist_ok=True)
@@ -242,7 +263,10 @@ def _start_control_plane(cluster: Cluster) -> None:
         *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={home}/server.key"),
         *(f"--service-account-signing-key-file={home}/server.key", f"--service-cluster-ip-range={SERVICES}"),
         *("--enable-admission-plugins=NodeRestriction", "--kubelet-preferred-address-types=InternalIP"),
-        f"--cert-dir={home}/certificates",
+        *(f"--requestheader-client-ca-file={home}/ca.crt", f"--requestheader-allowed-names={PASSED_ON}"),
+        *("--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group"),
+        *(f"--proxy-client-cert-file={home}/{PASSED_ON}.crt", f"--proxy-client-key-file={home}/{PASSED_ON}.key"),
+        *("--requestheader-extra-headers-prefix=X-Remote-Extra-", f"--cert-dir={home}/certificates"),
     )
     until(lambda: cluster.http.get("/readyz").status_code == 200, cluster)
     cluster.start(

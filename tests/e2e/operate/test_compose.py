@@ -83,6 +83,17 @@ def test_an_image_is_small(docker: Docker, name: str) -> None:
     assert (size - of_base) / 1e6 <= LARGEST[name]
 
 
+@pytest.mark.parametrize("name", ["gateway", "registry-proxy", "metrics", "builder", "scanner"])
+def test_an_image_has_an_sbom(docker: Docker, name: str) -> None:
+    """`make images` lists what is in each image: the packages of Python and of Debian."""
+    listed = json.loads((ROOT / f"dist/sboms/{name}.spdx.json").read_text())
+    packages = {each["name"] for each in listed["packages"]}
+    image = docker.run("docker", "image", "inspect", "--format", "{{.Id}}", f"swell-{name}").strip()
+
+    assert {"swell", name, "nats-py", "libc6"} <= packages
+    assert image in json.dumps(listed["packages"])
+
+
 def test_a_build_is_pulled_by_docker(swell: Docker) -> None:
     """The main job of Swell, between containers that are not privileged."""
     image = submit(CONTAINERFILE)["targetImage"]

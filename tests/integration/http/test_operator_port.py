@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -133,21 +132,26 @@ async def test_a_blocked_event_loop_is_not_alive(listen: str, monkeypatch: pytes
 
 
 async def test_the_probe_of_compose_distinguishes_ready_services(listen: str) -> None:
-    """It runs in each container of a service: `python` without site-packages, of the same image."""
+    """It runs in each container of a service; its message, the reason, is in `docker inspect`."""
     services = yaml.safe_load(Path("docker-compose.yml").read_text())["services"]
-    _, program, *options, script = services["gateway"]["healthcheck"]["test"]
-    assert program == "python"
-    script = script.replace("9190", listen.rpartition(":")[2])
+    _, _, _, *command, script = services["gateway"]["healthcheck"]["test"]
+    script = script.replace("9190", listen.rpartition(":")[2]).replace("$$", "$")
 
-    async def probed() -> int:
-        process = await asyncio.create_subprocess_exec(sys.executable, *options, script)
-        return await process.wait()
+    async def probed() -> tuple[int, bytes]:
+        process = await asyncio.create_subprocess_exec(*command, script, stdout=asyncio.subprocess.PIPE)
+        output, _ = await process.communicate()
+        return process.returncode or 0, output
 
     async def ready() -> Mapping[str, Any]:
         return {"status": "UP"}
 
+    async def not_ready() -> Mapping[str, Any]:
+        raise Unavailable("steps cannot run")
+
     async with operator_port("test", listen) as port:
-        assert await probed() == 1
+        port.ready = not_ready
+        status, message = await probed()
+        assert status == 1 and b"steps cannot run" in message
         port.ready = ready
-        assert await probed() == 0
-    assert await probed() == 1
+        assert (await probed())[0] == 0
+    assert (await probed())[0] == 1
