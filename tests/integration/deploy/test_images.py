@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_hadolint_finds_nothing() -> None:
     """Each rule that the file does not follow is named in it, with the reason."""
-    command = [Path(sys.executable).parent / "hadolint", "--no-color", ROOT / "deploy/images/Dockerfile"]
+    command = (str(Path(sys.executable).parent / "hadolint"), "--no-color", str(ROOT / "deploy/images/Dockerfile"))
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
