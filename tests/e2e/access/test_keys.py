@@ -3,10 +3,13 @@
 import asyncio
 import base64
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import bcrypt
 import pytest
@@ -17,6 +20,7 @@ from swell_embedded.stack import Stack
 from tests.e2e.client import PLAIN, Swell, client_of, encoded, until
 from tests.e2e.environment import gateway_beside
 from tests.e2e.raw import LOGIN, SUBMIT, Answer, ask
+from tests.e2e.secrets_used import secret
 from tests.e2e.upstreams import Upstreams, running
 
 KEYS, ACCOUNTS = "/v1alpha2/keys", "/v1alpha2/accounts"
@@ -132,6 +136,43 @@ async def test_an_account_ends_at_every_gateway_within_a_second(
     await until(is_refused, seconds=FRESH - 1)  # before a gateway reads the key again by itself
 
 
+@pytest.mark.parametrize(
+    ("method", "change"), [("PATCH", {"disabled": True}), ("PATCH", {"password": "another password"}), ("DELETE", None)]
+)
+async def test_a_session_of_an_account_ends_at_every_gateway_at_once(
+    gateways: list[Swell], method: str, change: dict[str, Any] | None
+) -> None:
+    """The account is read with each request of a browser: a gateway that was used a moment ago has nothing stored."""
+    made = (await ask(gateways[0], "POST", ACCOUNTS, {"name": "ivan"}, **LOGIN)).json
+    cookies = [await signed_in(each, "ivan", made["password"]) for each in gateways]
+    for cookie in cookies:
+        for gateway in gateways:
+            user = await ask(gateway, "GET", "/auth/session", None, Cookie=cookie)
+            assert (user.status, user.json["user"]) == (200, "ivan")
+
+    assert (await ask(gateways[0], method, f"{ACCOUNTS}/ivan", change, **LOGIN)).status == 200
+
+    for cookie in cookies:
+        for gateway in gateways:
+            for path in ("/auth/session", KEYS, "/view/keys"):
+                assert (await ask(gateway, "GET", path, None, Cookie=cookie)).status == 401, path
+    await ask(gateways[1], "DELETE", f"{ACCOUNTS}/ivan", None, **LOGIN)
+
+
+async def signed_in(gateway: Swell, name: str, password: str) -> str:
+    """Sign in with the form of the browser; return the cookie of the session."""
+    page = await ask(gateway, "GET", "/auth/password")
+    [token] = re.findall(r'name="csrf_token" value="([0-9a-f]+)"', page.body.decode())
+    form = urlencode({"csrf_token": token, "name": name, "password": password})
+    browser = {"Content-Type": "application/x-www-form-urlencoded", "Origin": gateway.url}
+    cookie = page.headers["Set-Cookie"].partition(";")[0]
+    answer = await ask(gateway, "POST", "/auth/password", form.encode(), Cookie=cookie, **browser)
+    assert answer.status == 303, answer.body
+    [session] = [each for each in answer.headers.getall("Set-Cookie") if each.startswith("swell_session=")]
+    secret("session", session.partition(";")[0].partition("=")[2])
+    return str(session.partition(";")[0])
+
+
 async def test_users_of_accounts_are_no_operators(gateways: list[Swell]) -> None:
     """They manage their keys and their password; an account with the scope `administer` is an operator's."""
     one, two = gateways
@@ -187,7 +228,7 @@ async def test_no_key_is_in_redis_or_in_a_log(
 ) -> None:
     """After it was issued, used in a body and in a header, and refused."""
     made = (await ask(gateways[0], "POST", KEYS, {"user": "judy", "scopes": ["pull"]}, **LOGIN)).json
-    secret = made["key"].removeprefix("swl_")[:32]
+    secret_part = made["key"].removeprefix("swl_")[:32]
     for _ in range(2):
         await pull(gateways[0], made["key"], upstreams)
         await ask(gateways[0], "GET", KEYS, None, **with_key(made["key"]))
@@ -199,7 +240,7 @@ async def test_no_key_is_in_redis_or_in_a_log(
     logs = [path.read_bytes() for path in home.glob("*.log")]
 
     assert [log for log in logs if made["id"].encode() in log]
-    assert not [value for value in (*dumps, *names, *logs) if secret.encode() in value]
+    assert not [value for value in (*dumps, *names, *logs) if secret_part.encode() in value]
 
 
 async def pull(gateway: Swell, key: str, upstreams: Upstreams) -> Answer:

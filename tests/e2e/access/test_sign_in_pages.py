@@ -31,7 +31,7 @@ async def test_a_user_signs_in_and_manages_what_is_theirs(
     async with open_browser() as browser, new_page(browser, swell.url, issuer.url) as page:
         await page.goto("/view/keys")
         await check(page, "sign-in")
-        await page.get_by_role("link", name="Sign in").click()
+        await page.get_by_role("link", name="Sign in with your organisation").click()
         await expect(page.locator(".eyebrow")).to_have_text("User oidc:lab:ada")
 
         await page.get_by_label("Name").fill("my laptop")

@@ -13,8 +13,15 @@ from tests.e2e.raw import LOGIN, ask, operated_beside
 from tests.e2e.test_pages import HOSTILE
 from tests.e2e.upstreams import Upstreams
 
-PATHS = ("", "/workers", "/registries", "/dead-letters", "/tokens", "/audit")
-FORMS = ("/workers/x/drain", "/dead-letters/1/replay", "/dead-letters/1/discard", "/tokens")
+PATHS = ("", "/workers", "/registries", "/dead-letters", "/tokens", "/audit", "/accounts")
+FORMS = (
+    "/workers/x/drain",
+    "/dead-letters/1/replay",
+    "/dead-letters/1/discard",
+    "/tokens",
+    "/accounts",
+    "/accounts/x/disable",
+)
 FORM = "application/x-www-form-urlencoded"
 
 

@@ -181,6 +181,8 @@ class Harness:
         self.serves_anonymous = True
         self.identities: Identities = NoIdentities()
         self.accounts = Accounts({})
+        self.stored_accounts = MemoryAccounts()
+        self.sessions = MemorySessions()
         self.keys = MemoryKeys()
         self.record_access = RecordAccess.ID
         self.requesters = MemoryRequesters()
@@ -234,9 +236,9 @@ class Harness:
             scan_requests(self.registry, self.builds),
         )
         pulls = Pulls(self.grants, KnownEnds(), self.images, UnlimitedPulls(), server_url, self.guess_limiter)
-        callers = Callers(
-            Authenticator(self.identities, anonymous_access=self.serves_anonymous), ClientAddress(), self.guess_limiter
-        )
+        sessions = Sessions(self.sessions, timedelta(hours=1), self.accounts, tls=False)
+        authenticator = Authenticator(self.identities, anonymous_access=self.serves_anonymous)
+        callers = Callers(authenticator, ClientAddress(), self.guess_limiter, sessions=sessions)
         queries = BuildQueries(
             self.grants,
             self.images,
@@ -247,7 +249,6 @@ class Harness:
             scan_status(),
         )
         key_issuer = KeyIssuer(self.keys, self)
-        sessions = Sessions(MemorySessions(), timedelta(hours=1), tls=False)
         return create_app(
             RegistryHandler(pulls, self._pulled, ClientAddress()),
             ContainerParts(
@@ -271,7 +272,7 @@ class Harness:
             ),
             ServiceParts(
                 self.accounts,
-                AccountManager(MemoryAccounts(), self.accounts, key_issuer, sessions),
+                AccountManager(self.stored_accounts, self.accounts, key_issuer, sessions, self.guess_limiter),
                 key_issuer,
                 sessions,
                 SignIn(None, MemorySessions(), server_url),

@@ -177,14 +177,18 @@ class KeyIssuer:
         log.info("API key revoked", key_id=key_id, user=key.user, by=actor.name)
         return key
 
-    async def revoke_beyond(self, actor: Actor, user: str, scopes: frozenset[Scope]) -> int:
-        """Revoke the keys of *user* that may do more than *scopes*; returns their number.
+    async def revoke_beyond(self, actor: Actor, user: str, scopes: frozenset[Scope], organisation: str) -> int:
+        """Revoke the keys of *user* that may do more than *scopes*, or have another *organisation*.
 
-        Keys that others have made for the user stay, unless *scopes* is empty.
+        Returns their number. Keys that others have made for the user stay, unless *scopes* is empty.
         """
         await self._stored.begin_ending(user)
         keys, _ = await self._stored.page(user, None, MAX_KEYS)
-        beyond = [key for key in keys if not scopes or (key.created_by == user and key.scopes - scopes)]
+
+        def is_beyond(key: IssuedKey) -> bool:
+            return bool(key.scopes - scopes) or key.organisation not in {"", organisation}
+
+        beyond = [key for key in keys if not scopes or (key.created_by == user and is_beyond(key))]
         for key in beyond:
             if await self._stored.remove(key):
                 await self._publish(key.id, revoked=True)

@@ -167,6 +167,14 @@ class Callers:
         authorization = authorization_of(scope["headers"])
         if scope.get("method") not in {"GET", "HEAD"} and is_own_page(scope["headers"]) is False:
             raise CrossSite
+        return await self.check_account(scope, accounts, authorization)
+
+    async def check_account(self, scope: Scope, accounts: Accounts, authorization: str | None) -> Actor:
+        """The account in *authorization*, which the sender of the request *scope* has sent in any form.
+
+        Raises:
+            AccountRequired, TooManyRequests, Unavailable: as `account`.
+        """
         with self.guess_limiter.attempt(self.address(scope), f"account {authorization}"):
             try:
                 return await accounts.authenticate(authorization, self.address(scope))

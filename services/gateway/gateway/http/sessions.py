@@ -40,10 +40,27 @@ class StoredSessions(Protocol):
     async def end_all(self, user: str) -> int: ...
 
 
-class Sessions:
-    """The sessions of browsers. *tls* says whether they use https; then cookies are sent over https only."""
+class AccountMarks(Protocol):
+    async def mark(self, name: str) -> str | None:
+        """What the rights of the account *name* rest on; None if it opens nothing. Raises `Unavailable`."""
 
-    def __init__(self, stored: StoredSessions, lifetime: timedelta, *, tls: bool, audit: Audit = NO_AUDIT) -> None:
+
+class Sessions:
+    """The sessions of browsers. *tls* says whether they use https; then cookies are sent over https only.
+
+    Without *accounts*, no session begins with a password.
+    """
+
+    def __init__(
+        self,
+        stored: StoredSessions,
+        lifetime: timedelta,
+        accounts: AccountMarks | None = None,
+        *,
+        tls: bool,
+        audit: Audit = NO_AUDIT,
+    ) -> None:
+        self._accounts = accounts
         self._audit = audit
         self.refusals = Refusals(audit)
         self._stored = stored
@@ -63,12 +80,26 @@ class Sessions:
             Unavailable: the store does not answer.
         """
         session = await self._stored.get(secret)
-        return session if session and session.expires > datetime.now(UTC) else None
+        if session is None or session.expires <= datetime.now(UTC):
+            return None
+        return session if await self._has_account(session) else None
 
-    async def start(self, identity: Identity) -> Cookie:
-        """Start a session of *identity*; return its cookie, which scripts of pages cannot read."""
+    async def _has_account(self, session: Session) -> bool:
+        """Whether the account of *session*, if it has one, is as it was at its start."""
+        if not session.account_mark:
+            return True
+        current = await self._accounts.mark(session.identity.user) if self._accounts else None
+        return current == session.account_mark
+
+    async def start(self, identity: Identity, former: str | None = None, account_mark: str = "") -> Cookie:
+        """Start a session of *identity*; return its cookie, which scripts of pages cannot read.
+
+        The session with the secret *former* ends. With *account_mark*, it ends when its account has another mark.
+        """
+        if former:
+            await self.end(former)
         secret = secrets.token_urlsafe(32)
-        await self._stored.add(secret, new_session(identity, datetime.now(UTC), self._lifetime))
+        await self._stored.add(secret, new_session(identity, datetime.now(UTC), self._lifetime, account_mark))
         self._record(Action.SIGNED_IN, identity, secret)
         return self.cookie(self._name, secret, int(self._lifetime.total_seconds()))
 

@@ -12,10 +12,11 @@ from swell.errors import BadRequest
 
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
+PASSWORDS = frozenset({"password", "currentPassword"})
 
 
 async def read_form(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """The fields of the form in *request*, without surrounding space; of several with one name, the last.
+    """The fields of the form in *request*; of several with one name, the last. Only passwords keep surrounding space.
 
     Raises:
         CrossSite: it comes from another site.
@@ -30,4 +31,4 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, str]:
     except ValueError as error:
         raise BadRequest("the form cannot be read: send at most 100 fields, in UTF-8") from error
     remember_form_token(request.scope, dict(fields).get(CSRF_FIELD))
-    return {name: value.replace("\r\n", "\n").strip() for name, value in fields}
+    return {name: value if name in PASSWORDS else value.replace("\r\n", "\n").strip() for name, value in fields}

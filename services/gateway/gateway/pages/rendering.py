@@ -27,6 +27,7 @@ ACCOUNT = (
     ("My builds", "/view/builds"),
     ("Keys", "/view/keys"),
     ("Credentials", "/view/credentials"),
+    ("Account", "/view/account"),
     ("Operator", "/view/operator"),
 )
 """Names and paths of the pages in the head of each page; those of `ACCOUNT` are for users and operators."""

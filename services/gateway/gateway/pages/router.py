@@ -7,6 +7,13 @@ from gateway.handlers.metrics import challenge
 from gateway.http.caller import Callers
 from gateway.pages.assets import asset
 from gateway.pages.errors import on_page_error
+from gateway.pages.handlers.accounts import (
+    accounts_page,
+    change_account,
+    change_own_password,
+    create_account,
+    own_account_page,
+)
 from gateway.pages.handlers.builds import build_page, cancel_page
 from gateway.pages.handlers.containers import container_page, revoke_page
 from gateway.pages.handlers.credentials import credentials_page, delete_credential, store_credential
@@ -15,6 +22,7 @@ from gateway.pages.handlers.keys import issue_key, keys_page, revoke_key
 from gateway.pages.handlers.mirrors import mirror_page
 from gateway.pages.handlers.operator import operator_pages
 from gateway.pages.handlers.own_builds import own_builds_page
+from gateway.pages.handlers.passwords import password_form, sign_in_with_password
 from gateway.pages.handlers.picker import picker, submit_packages
 from gateway.pages.handlers.recipes import (
     augment_form,
@@ -35,6 +43,8 @@ def pages_router(callers: Callers, accounts: Accounts) -> Router:
         route_handlers=[
             asset,
             login,
+            password_form,
+            sign_in_with_password,
             callback,
             logout,
             build_page,
@@ -47,7 +57,9 @@ def pages_router(callers: Callers, accounts: Accounts) -> Router:
             scan_page,
             inspect_page,
             usage_page,
-            operator_pages(callers, accounts),
+            operator_pages(callers, accounts, (accounts_page, create_account, change_account)),
+            own_account_page,
+            change_own_password,
             own_builds_page,
             credentials_page,
             store_credential,

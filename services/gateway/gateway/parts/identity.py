@@ -52,12 +52,12 @@ async def open_identity_parts(
     )
     authenticator = Authenticator(identities, anonymous_access=settings.anonymous_access, platform_users=platform_users)
     stored_sessions, server_url = RedisSessions(connections.redis), settings.server_url.rstrip("/")
-    sessions = Sessions(
-        stored_sessions, settings.session_ttl, tls=server_url.startswith("https://"), audit=shared.audit
-    )
-    client = next((provider for provider in providers if provider.issuer.client_id), None)
     stored_accounts = RedisAccounts(connections.redis)
     accounts = read_accounts(settings.accounts_file, stored_accounts)
+    sessions = Sessions(
+        stored_sessions, settings.session_ttl, accounts, tls=server_url.startswith("https://"), audit=shared.audit
+    )
+    client = next((provider for provider in providers if provider.issuer.client_id), None)
     key_issuer = KeyIssuer(stored_keys, RevocationEvents(connections.nats), audit=shared.audit)
     return IdentityParts(
         Callers(

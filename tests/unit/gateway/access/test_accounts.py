@@ -4,13 +4,15 @@ import asyncio
 import base64
 import threading
 import time
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import bcrypt
 import pytest
 
 from gateway.access.accounts.accounts import Accounts, parse_accounts, parse_basic
-from gateway.access.accounts.password_queue import MAX_OF_ADDRESS, MAX_WAITING, FairQueue
+from gateway.access.accounts.password_queue import MAX_OF_ADDRESS, MAX_WAITING, MAX_WRONG, FairQueue
 from gateway.adapters.access.accounts import read_accounts
 from swell.errors import AccountRequired, TooManyRequests
 from swell.settings import SettingsInvalid
@@ -148,6 +150,27 @@ async def test_many_addresses_that_guess_together_do_not_lock_a_new_one_out() ->
     results = await asyncio.gather(*guesses, return_exceptions=True)
     assert unfinished, "the login did not wait for all of them"
     assert {type(result) for result in results} == {TooManyRequests, AccountRequired}
+
+
+async def test_any_number_of_addresses_that_guess_do_not_lock_a_new_one_out() -> None:
+    """They have their own queue after three wrong passwords. The new address has not sent a right one before."""
+    accounts = Accounts({b"anna": hashed(ANNA)})
+    addresses = [f"192.0.2.{each}" for each in range(MAX_WAITING * 2)]
+    numbers = count()
+
+    async def guess(address: str) -> None:
+        with suppress(AccountRequired, TooManyRequests):
+            await accounts.require(basic("anna", b"%d" % next(numbers)), address)
+
+    for address in addresses * (MAX_WRONG + 1):
+        await guess(address)
+    guesses = [asyncio.create_task(guess(address)) for address in addresses * MAX_OF_ADDRESS]
+    await asyncio.sleep(0)
+
+    assert await accounts.require(basic("anna", ANNA), "198.51.100.1") == "anna"
+
+    assert not all(guess.done() for guess in guesses)
+    await asyncio.gather(*guesses)
 
 
 async def test_an_address_with_a_login_today_is_not_locked_out_by_any_number_of_strangers() -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import bcrypt
 import pytest
+from msgspec.structs import replace
 
-from gateway.access.accounts import accounts as module
 from gateway.access.accounts.accounts import Accounts
+from gateway.access.accounts.accounts import accounts as module
 from gateway.access.accounts.manage_accounts import AccountManager
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.keys import Actor, KeyIssuer
@@ -166,6 +167,53 @@ async def test_fewer_scopes_end_what_exceeds_them(site: Site) -> None:
     assert site.ended == ["grace"]
 
 
+async def test_another_organisation_ends_the_keys_of_the_former_one(site: Site) -> None:
+    """They read its records and use its credentials. Keys without an organisation stay."""
+    grace = await site.make(organisation="lab")
+    await site.issuer.issue(grace, KeyRequest())
+    given, _ = await site.issuer.issue(OPS, KeyRequest(user="grace"))
+
+    await site.manager.change(OPS, "grace", AccountChange(organisation="other"), HERE)
+
+    assert set(site.keys.stored) == {given.id}
+    assert site.ended == ["grace"]
+
+
+@pytest.mark.parametrize("end", ["disable", "remove"])
+async def test_what_a_killed_gateway_has_left_ends_with_the_next_request(site: Site, end: str) -> None:
+    """It was killed after the account was stored as disabled: the same request again revokes keys and sessions."""
+    grace = await site.make()
+    await site.issuer.issue(grace, KeyRequest())
+    site.stored.stored["grace"] = replace(site.stored.stored["grace"], disabled=True)
+
+    if end == "disable":
+        await site.manager.change(OPS, "grace", AccountChange(disabled=True), HERE)
+    else:
+        await site.manager.remove(OPS, "grace")
+
+    assert not site.keys.stored
+    assert site.ended == ["grace"]
+
+
+async def test_an_account_is_deleted_after_its_keys(site: Site) -> None:
+    """If the keys cannot be revoked, the account stays, disabled, and can be deleted again."""
+    grace = await site.make()
+    await site.issuer.issue(grace, KeyRequest())
+
+    async def fail(user: str) -> None:
+        raise Unavailable
+
+    begin, site.keys.begin_ending = site.keys.begin_ending, fail  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await site.manager.remove(OPS, "grace")
+    with pytest.raises(AccountRequired):
+        await site.sign_in("grace")
+    site.keys.begin_ending = begin  # type: ignore[method-assign]
+    await site.manager.remove(OPS, "grace")
+
+    assert not site.keys.stored and not site.stored.stored
+
+
 async def test_an_email_address_ends_nothing(site: Site) -> None:
     """Only a password and rights do."""
     await site.make()
@@ -192,6 +240,40 @@ async def test_users_change_their_own_password_only(site: Site) -> None:
     await site.manager.change(grace, "grace", AccountChange(password=new, current_password=PASSWORD), HERE)
 
     assert (await site.sign_in("grace", new)).name == "grace"
+
+
+async def test_an_operator_who_sends_the_current_password_sends_the_right_one(site: Site) -> None:
+    """As the page of the own account does: the browser of an operator, left open, does not give the account away."""
+    root = await site.make("root", scopes=("administer",))
+    change = AccountChange(password="another password", current_password="wrong")
+
+    with pytest.raises(BadRequest):
+        await site.manager.change(root, "root", change, HERE)
+    await site.manager.change(root, "root", replace(change, current_password=PASSWORD), HERE)
+
+    assert (await site.sign_in("root", "another password")).name == "root"
+
+
+async def test_the_mark_of_an_account_follows_its_rights(site: Site) -> None:
+    """Sessions end with it: by a password, scopes, an organisation, and with the account; not by an e-mail address."""
+    await site.make()
+    marks = [await site.accounts.mark("grace")]
+    for change in (
+        AccountChange(password="another password"),
+        AccountChange(scopes=("keys",)),
+        AccountChange(organisation="lab"),
+        AccountChange(disabled=True),
+    ):
+        await site.manager.change(OPS, "grace", change, HERE)
+        marks.append(await site.accounts.mark("grace"))
+    assert (len(set(marks)), marks[-1]) == (5, None)
+
+    await site.manager.change(OPS, "grace", AccountChange(disabled=False), HERE)
+    await site.manager.change(OPS, "grace", AccountChange(email="g@x.example"), HERE)
+    assert await site.accounts.mark("grace") == marks[-2]
+    await site.manager.remove(OPS, "grace")
+    assert [await site.accounts.mark(name) for name in ("grace", "unknown", "a:b")] == [None] * 3
+    assert await site.accounts.mark("ops")
 
 
 async def test_a_stolen_key_guesses_no_password(site: Site) -> None:

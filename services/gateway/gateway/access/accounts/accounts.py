@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import bcrypt
 from cachetools import TTLCache
@@ -97,11 +97,20 @@ class Accounts:
             decoy = expected or self._decoy(name)
             await self._verifications.run(fingerprint, lambda: self._verify(fingerprint, password, decoy, address))
             if expected is None:
-                self._refused[fingerprint] = None
-                raise AccountRequired
+                self._refuse(fingerprint, address)
             self._queue.remember(address)
         self._verified[fingerprint] = None  # again: its time begins anew
         return Actor(text, account.identity() if account else None)
+
+    async def mark(self, name: str) -> str | None:
+        """A digest of all that the rights of the account *name* rest on; None if it is missing or disabled.
+
+        A session that began with another one has ended.
+        """
+        if expected := self._hashes.get(name.encode()):
+            return hashlib.sha256(b"file:" + expected).hexdigest()
+        account = await self._stored.get(name) if self._stored and is_account_name(name) else None
+        return account.mark() if account and not account.disabled else None
 
     async def hash(self, password: str, address: str) -> str:
         """The hash to store for *password*; raises `TooManyRequests` as `authenticate`."""
@@ -129,8 +138,12 @@ class Accounts:
 
     async def _verify(self, fingerprint: bytes, password: bytes, expected: bytes, address: str) -> None:
         if not await self._queue.run(address, partial(bcrypt.checkpw, password[:_MAX_PASSWORD], expected)):
-            self._refused[fingerprint] = None
-            raise AccountRequired
+            self._refuse(fingerprint, address)
+
+    def _refuse(self, fingerprint: bytes, address: str) -> NoReturn:
+        self._refused[fingerprint] = None
+        self._queue.count_wrong(address)
+        raise AccountRequired
 
 
 def parse_accounts(content: bytes) -> dict[bytes, bytes]:
@@ -150,6 +163,13 @@ def parse_accounts(content: bytes) -> dict[bytes, bytes]:
             )
         hashes[name] = value
     return hashes
+
+
+def basic(name: str, password: str) -> str:
+    """The header for *name* and *password*; not a valid one if the name has a colon, which separates the two."""
+    if ":" in name:
+        return ""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode("utf-8", "replace")).decode()
 
 
 def parse_basic(authorization: str | None) -> tuple[bytes, bytes]:

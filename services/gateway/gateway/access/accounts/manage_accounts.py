@@ -124,11 +124,10 @@ class AccountManager:
         """Replace members of the account *name*, for *actor* at *address*.
 
         With another password or other rights, its sessions end. API keys that it has made for itself, and that may do
-        more than the account now, are revoked; of a disabled one, all keys.
+        more than the account now, or for another organisation, are revoked; of a disabled one, all keys.
 
         Raises:
-            AccountRequired: the current password of a user is wrong.
-            BadRequest: the password is too weak, or is missing.
+            BadRequest: the password is too weak, or is missing, or the current one is wrong.
             NotFound: the account does not exist, or is another user's.
             ScopeRequired: a user may change nothing but the password.
             TooManyRequests: too many wrong passwords came from *address*, or too many are being verified.
@@ -138,18 +137,14 @@ class AccountManager:
         if password is not None:
             check_password(password, name)
         if not actor.is_operator:
-            await self._check_own(name, change, address)
+            _check_own(change)
+        if not actor.is_operator or (name == actor.name and change.current_password is not None):
+            await self._check_current(name, change.current_password or "", address)
         hashed = await self._accounts.hash(password, address) if password is not None else None
-        for _ in range(_ATTEMPTS):
-            former = await self.get(actor, name)
-            account = _changed(former, change, hashed)
-            if await self._stored.replace(former, account):
-                break
-        else:
-            raise Unavailable("the account is changed by many requests at once")
+        account = await self._replace(actor, name, change, hashed)
         self._record(Action.ACCOUNT_CHANGED, actor, account)
-        if (former.hash, former.scopes, former.disabled) != (account.hash, account.scopes, account.disabled):
-            await self._end_access(actor, name, frozenset() if account.disabled else account.scopes)
+        if account.disabled or hashed or change.scopes is not None or change.organisation is not None:
+            await self._end_access(actor, account)
         return account
 
     async def remove(self, actor: Actor, name: str) -> Account:
@@ -161,29 +156,37 @@ class AccountManager:
         """
         _require_operator(actor)
         account = await self.get(actor, name)
+        await self._end_access(actor, await self._replace(actor, name, AccountChange(disabled=True), None))
         if not await self._stored.remove(name):
             raise NotFound(f"no account {name[:64]}")
         self._record(Action.ACCOUNT_REMOVED, actor, account)
-        await self._end_access(actor, name, frozenset())
         return account
 
-    async def _check_own(self, name: str, change: AccountChange, address: str) -> None:
-        """Check that a user sets a password only, and has sent the current one."""
-        if change.password is None or change != AccountChange(
-            password=change.password, current_password=change.current_password
-        ):
-            raise ScopeRequired("only an operator may change more than the password of an account")
-        current = (change.current_password or "").encode("utf-8", "replace")
+    async def _replace(self, actor: Actor, name: str, change: AccountChange, hashed: str | None) -> Account:
+        """Store the account *name* with *change*, and with the password that is *hashed*."""
+        for _ in range(_ATTEMPTS):
+            former = await self.get(actor, name)
+            account = _changed(former, change, hashed)
+            if await self._stored.replace(former, account):
+                return account
+        raise Unavailable("the account is changed by many requests at once")
+
+    async def _check_current(self, name: str, password: str, address: str) -> None:
+        """Check that *password* is that of the account *name*; a wrong one counts as a guess of *address*."""
         try:
-            with self._guess_limiter.attempt(address, f"password of {name}: {change.current_password}"):
-                await self._accounts.check(name.encode(), current, address)
+            with self._guess_limiter.attempt(address, f"password of {name}: {password}"):
+                await self._accounts.check(name.encode(), password.encode("utf-8", "replace"), address)
         except AccountRequired as error:
             raise BadRequest("currentPassword is not the password of this account") from error
 
-    async def _end_access(self, actor: Actor, name: str, scopes: frozenset[Scope]) -> None:
-        """End what *name* has been given on the strength of former rights; *scopes* are those of now."""
-        await self._sessions.end_all(name, actor.name)
-        await self._key_issuer.revoke_beyond(actor, name, scopes)
+    async def _end_access(self, actor: Actor, account: Account) -> None:
+        """End what the user of *account* has been given on the strength of former rights.
+
+        The account is stored first. If a gateway is killed in between, the same request again ends it.
+        """
+        scopes = frozenset[Scope]() if account.disabled else account.scopes
+        await self._sessions.end_all(account.name, actor.name)
+        await self._key_issuer.revoke_beyond(actor, account.name, scopes, account.organisation)
 
     def _record(self, action: Action, actor: Actor, account: Account) -> None:
         self._audit.record(action, user=account.name, organisation=account.organisation, actor=actor.name)
@@ -193,6 +196,14 @@ class AccountManager:
 def _require_operator(actor: Actor) -> None:
     if not actor.is_operator:
         raise ScopeRequired("accounts are managed by operators")
+
+
+def _check_own(change: AccountChange) -> None:
+    """Check that a user sets nothing but a password."""
+    if change.password is None or change != AccountChange(
+        password=change.password, current_password=change.current_password
+    ):
+        raise ScopeRequired("only an operator may change more than the password of an account")
 
 
 def _changed(account: Account, change: AccountChange, hashed: str | None) -> Account:

@@ -11,10 +11,12 @@ from msgspec import Struct
 from swell.concurrency.tasks import TaskOwner
 from swell.errors import TooManyRequests
 
-MAX_WAITING = 64  # of all addresses that are not known, and as many of the known ones
+MAX_WAITING = 64  # of the addresses of each kind
 MAX_OF_ADDRESS = 4  # different passwords
 MAX_KNOWN = 1000  # addresses
 KNOWN_SECONDS = 24 * 3600.0
+MAX_WRONG = 2  # wrong passwords of an address within a day; with more, it guesses
+MAX_GUESSING = 50_000  # addresses
 
 T = TypeVar("T")
 
@@ -73,15 +75,22 @@ class _Task(Struct, frozen=True, eq=False):
 class PasswordQueue:
     """Computes hashes of passwords in a thread, one at a time: guesses use at most one core.
 
-    Addresses from which a right password came within a day are known. They have a queue of their own, which gets every
-    second turn, so that strangers, at however many addresses, do not lock them out.
+    There are three kinds of addresses, and a queue for each; the queues take turns:
+
+    - known: a right password came from it within a day;
+    - guessing: more than two wrong ones did;
+    - new: the others.
+
+    So addresses that guess, however many, do not lock out a first login from another one.
     """
 
     def __init__(self) -> None:
         self._known: TTLCache[str, None] = TTLCache(MAX_KNOWN, KNOWN_SECONDS)
-        self._of_known: FairQueue[_Task] = FairQueue(MAX_WAITING, MAX_OF_ADDRESS)
-        self._of_strangers: FairQueue[_Task] = FairQueue(MAX_WAITING, MAX_OF_ADDRESS)
-        self._is_known_next = True
+        self._wrong: TTLCache[str, int] = TTLCache(MAX_GUESSING, KNOWN_SECONDS)
+        self._of_known, self._of_new, self._of_guessing = (
+            FairQueue[_Task](MAX_WAITING, MAX_OF_ADDRESS) for _ in range(3)
+        )
+        self._turns = deque((self._of_known, self._of_new, self._of_guessing))
         self._is_working = False
         self._tasks = TaskOwner()
 
@@ -89,14 +98,23 @@ class PasswordQueue:
         """Store that a right password came from *address*."""
         self._known[address] = None
 
+    def count_wrong(self, address: str) -> None:
+        """Store that a wrong password came from *address*."""
+        self._wrong[address] = self._wrong.get(address, 0) + 1
+
+    def _queue_of(self, address: str) -> FairQueue[_Task]:
+        if address in self._known:
+            return self._of_known
+        return self._of_guessing if self._wrong.get(address, 0) > MAX_WRONG else self._of_new
+
     async def run(self, address: str, work: Callable[[], T]) -> T:
         """Return the result of *work*, when it is the turn of the client at *address*.
 
         Raises:
-            TooManyRequests: four others of *address* are waiting, or too many of all addresses.
+            TooManyRequests: four others of *address* are waiting, or too many of all addresses of its kind.
         """
         task = _Task(work, asyncio.get_running_loop().create_future())
-        queue = self._of_known if address in self._known else self._of_strangers
+        queue = self._queue_of(address)
         if (dropped := queue.add(address, task)) and not dropped.result.done():
             dropped.result.set_exception(TooManyRequests("too many passwords are being verified", retry_after=1))
         if not self._is_working:
@@ -111,15 +129,17 @@ class PasswordQueue:
     async def _work(self) -> None:
         """Do all that waits. Work whose client has left is finished before the next: a thread cannot be stopped."""
         try:
-            while self._of_known or self._of_strangers:
+            while any(self._turns):
                 await _finish(self._next())
         finally:
             self._is_working = False
 
     def _next(self) -> _Task:
-        is_known = bool(self._of_known) and (self._is_known_next or not self._of_strangers)
-        self._is_known_next = not is_known
-        return (self._of_known if is_known else self._of_strangers).take()
+        """The next task of the queue that has waited longest for its turn; one is not empty."""
+        queue = next(filter(None, self._turns))
+        self._turns.remove(queue)
+        self._turns.append(queue)
+        return queue.take()
 
 
 async def _finish(task: _Task) -> None:

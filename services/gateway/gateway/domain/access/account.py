@@ -1,10 +1,12 @@
 """Accounts that operators make by the API: a name, a password, and what its user may do."""
 
+import hashlib
 import re
 import secrets
 import unicodedata
 from datetime import datetime
 
+import msgspec
 from msgspec import Struct
 
 from gateway.domain.access.identity import Identity, Scope
@@ -28,6 +30,11 @@ class Account(Struct, frozen=True, kw_only=True, omit_defaults=True):
     email: str = ""
     organisation: str = ""
     disabled: bool = False
+
+    def mark(self) -> str:
+        """A digest of all that the rights of the account rest on."""
+        rights = (self.hash, sorted(self.scopes), self.organisation)
+        return hashlib.sha256(msgspec.json.encode(rights)).hexdigest()
 
     def identity(self) -> Identity:
         return Identity(

@@ -12,17 +12,22 @@ MOST_SESSIONS = 20
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """The identity as it was at sign-in; it ends at `expires`, or when it is revoked."""
+    """The identity as it was at sign-in; it ends at `expires`, or when it is revoked.
+
+    One that began with a password has the mark of its account, and ends when the account has another one.
+    """
 
     identity: Identity
     started: datetime
     expires: datetime
+    account_mark: str = ""
 
 
-def new_session(identity: Identity, now: datetime, lifetime: timedelta) -> Session:
+def new_session(identity: Identity, now: datetime, lifetime: timedelta, account_mark: str = "") -> Session:
     """Return a session of *identity*, which lasts for *lifetime*; the lifetime of the issuer's token does not count.
 
-    What the user makes with it, such as API keys, ends with the session at the latest.
+    API keys that the user makes with it end with the session at the latest, unless they end with an account.
     """
     expires = now + lifetime
-    return Session(identity=replace(identity, expires=expires), started=now, expires=expires)
+    identity = replace(identity, expires=None if account_mark else expires)
+    return Session(identity=identity, started=now, expires=expires, account_mark=account_mark)

@@ -49,9 +49,9 @@ ACCOUNTS = (
         path=_ACCOUNT,
         summary="Change an account",
         description="Replaces the members that the body has. Users may set a new `password`, with their "
-        "`currentPassword`; operators everything. With another password or other rights, the sessions of the account "
-        "end. API keys that its user has made with more rights, or all of a disabled account, are revoked. The body "
-        "has at most 24 MiB.",
+        "`currentPassword`; operators everything. With another password, other rights or another organisation, the "
+        "sessions of the account end. API keys that its user has made with more rights or for another organisation, or "
+        "all of a disabled account, are revoked. The body has at most 24 MiB.",
         body=AccountChange,
         examples=examples.ACCOUNT_CHANGES,
         errors=(400, 403, 404, 413, 429, 503, RequestSlow, MediaTypeUnsupported),

@@ -8,11 +8,14 @@ from litestar.response import Redirect
 from gateway.access.accounts.accounts import Accounts
 from gateway.access.keys import Actor
 from gateway.access.vault import Vault, owner_for, path_of
+from gateway.adapters.oidc.sign_in import SignIn
 from gateway.handlers.access.vault import check_accepted, credentials_of
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
+from gateway.http.sessions import Sessions
 from gateway.inspect import Inspector
 from gateway.pages.forms import read_form
+from gateway.pages.handlers.passwords import sign_in_page
 from gateway.pages.handlers.signed_in import signed_in
 from gateway.pages.rendering import page
 from swell.api.credentials import StoreRequest
@@ -28,6 +31,8 @@ async def credentials_page(
     vault: NamedDependency[Vault],
     callers: NamedDependency[Callers],
     accounts: NamedDependency[Accounts],
+    sign_in: NamedDependency[SignIn],
+    sessions: NamedDependency[Sessions],
     user: FromQuery[str] = "",
     org: FromQuery[str] = "",
     operator: FromQuery[bool] = False,
@@ -35,7 +40,7 @@ async def credentials_page(
     """The credentials, without passwords. An operator names the owner; without a session, how to sign in."""
     actor = await signed_in(request, callers, accounts, operator=operator)
     if actor is None:
-        return page("sign_in.html", status=401, here=PATH)
+        return sign_in_page(request, sessions, sign_in, PATH)
     return await _show(actor, vault, {"user": user, "org": org})
 
 
@@ -54,7 +59,7 @@ async def store_credential(
         owner = owner_for(actor, fields.get("user"), fields.get("org"))
         path = path_of(fields.get("registry", ""))
         vault.check_possible()
-        body = StoreRequest(user_name=fields.get("userName", ""), password=fields.get("password", ""))
+        body = StoreRequest(user_name=fields.get("userName", ""), password=fields.get("password", "").strip())
         await check_accepted(request, path, body, inspector, callers)
         await vault.put(actor, owner, path, Credentials(body.user_name, body.password))
     except SwellError as error:

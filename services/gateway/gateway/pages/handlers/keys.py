@@ -11,10 +11,13 @@ from msgspec import convert
 
 from gateway.access.accounts.accounts import Accounts
 from gateway.access.keys import Actor, KeyIssuer
+from gateway.adapters.oidc.sign_in import SignIn
 from gateway.domain.access.api_key import IssuedKey
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
+from gateway.http.sessions import Sessions
 from gateway.pages.forms import read_form
+from gateway.pages.handlers.passwords import sign_in_page
 from gateway.pages.handlers.signed_in import signed_in
 from gateway.pages.rendering import page
 from swell.api.keys import KeyRequest
@@ -31,13 +34,15 @@ async def keys_page(
     key_issuer: NamedDependency[KeyIssuer],
     callers: NamedDependency[Callers],
     accounts: NamedDependency[Accounts],
+    sign_in: NamedDependency[SignIn],
+    sessions: NamedDependency[Sessions],
     cursor: FromQuery[str | None] = None,
     operator: FromQuery[bool] = False,
 ) -> Response[str]:
     """The keys. Without a session, how to sign in; *operator* asks for the password of an operator."""
     actor = await signed_in(request, callers, accounts, operator=operator)
     if actor is None:
-        return page("sign_in.html", status=401, here=PATH)
+        return sign_in_page(request, sessions, sign_in, PATH)
     return await _show(actor, key_issuer, cursor)
 
 

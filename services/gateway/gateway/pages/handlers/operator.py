@@ -1,11 +1,12 @@
 """`/view/operator`: queues, workers, registries, dead letters, tokens and the audit trail, for operators."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Request, Response, Router, get, post
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 from msgspec import convert
@@ -33,24 +34,22 @@ PAGES = (
     ("Registries and storage", f"{PATH}/registries"),
     ("Dead letters", f"{PATH}/dead-letters"),
     ("Tokens", f"{PATH}/tokens"),
+    ("Accounts", f"{PATH}/accounts"),
     ("Audit", f"{PATH}/audit"),
     ("Usage", "/view/usage"),
 )
 """Names and paths of the pages for operators."""
 
 
-def operator_pages(callers: Callers, accounts: Accounts) -> Router:
-    """The pages. What they show needs an operator; a form is read first, because it has the CSRF token."""
+def operator_pages(callers: Callers, accounts: Accounts, further: Sequence[HTTPRouteHandler]) -> Router:
+    """The pages, and those of *further*; all need an operator. A form is read first: it has the CSRF token."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         if connection.scope.get("method") != "POST":
             await callers.require_operator(connection.scope, accounts)
 
-    return Router(
-        PATH,
-        route_handlers=[queue, workers, registries, dead_letters, tokens, audit, change_worker, settle, revoke],
-        guards=[guard],
-    )
+    own = [queue, workers, registries, dead_letters, tokens, audit, change_worker, settle, revoke]
+    return Router(PATH, route_handlers=[*own, *further], guards=[guard])
 
 
 def show(template: str, here: str, *, status: int = 200, **values: Any) -> Response[str]:

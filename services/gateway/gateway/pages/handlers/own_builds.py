@@ -5,9 +5,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from gateway.access.accounts.accounts import Accounts
+from gateway.adapters.oidc.sign_in import SignIn
 from gateway.builds.of_user import BuildsOfUser
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
+from gateway.http.sessions import Sessions
+from gateway.pages.handlers.passwords import sign_in_page
 from gateway.pages.handlers.signed_in import signed_in
 from gateway.pages.rendering import page
 from swell.api.builds import BuildPage
@@ -22,6 +25,8 @@ async def own_builds_page(
     builds_of_user: NamedDependency[BuildsOfUser],
     callers: NamedDependency[Callers],
     accounts: NamedDependency[Accounts],
+    sign_in: NamedDependency[SignIn],
+    sessions: NamedDependency[Sessions],
     user: FromQuery[str] = "",
     cursor: FromQuery[str | None] = None,
     operator: FromQuery[bool] = False,
@@ -29,7 +34,7 @@ async def own_builds_page(
     """The builds, newest first. An operator names the user; without a session, how to sign in."""
     actor = await signed_in(request, callers, accounts, operator=operator)
     if actor is None:
-        return page("sign_in.html", status=401, here=PATH)
+        return sign_in_page(request, sessions, sign_in, PATH)
     is_chosen = actor.identity is not None or bool(user)
     listed = await builds_of_user.list(actor, user or None, cursor, LISTED) if is_chosen else BuildPage(builds=())
     return page(

@@ -40,9 +40,7 @@ async def callback(
     except SignInFailed:
         sessions.refusals.record("browser")
         raise
-    if former := sessions.secret_of(request.scope):
-        await sessions.end(former)
-    cookie = await sessions.start(identity)
+    cookie = await sessions.start(identity, former=sessions.secret_of(request.scope))
     log.info("signed in", user=identity.user)
     used = sessions.cookie(name, "", 0)
     return Redirect(following, status_code=303, cookies=[cookie, used], headers=_NOT_STORED)
