@@ -8,8 +8,8 @@ import bcrypt
 import pytest
 from msgspec.structs import replace
 
+from gateway.access.accounts import accounts as module
 from gateway.access.accounts.accounts import Accounts
-from gateway.access.accounts.accounts import accounts as module
 from gateway.access.accounts.manage_accounts import AccountManager
 from gateway.access.guess_limiter import GuessLimiter
 from gateway.access.keys import Actor, KeyIssuer
