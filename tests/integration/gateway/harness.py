@@ -52,7 +52,7 @@ from gateway.operate.queues import QueueQueries
 from gateway.operate.storage import StorageQueries
 from gateway.operate.tokens import TokenRevocations
 from gateway.operate.workers import WorkerOperations
-from gateway.package_search import Found, FoundPackage
+from gateway.package_search import Found, FoundPackage, PackageSearch
 from gateway.pages.builds import BuildPages
 from gateway.pull.pulls import Pulls
 from gateway.scans.queries import ScanQueries
@@ -257,7 +257,7 @@ class Harness:
                 Revocations(self.grants, self),
                 Inspector(KnownInspections(), self, access),
                 TokenLeases(MemoryTokenLeases(self.grants), LeaseTerms()),
-                self,
+                PackageSearch(self),
             ),
             BuildParts(
                 queries,

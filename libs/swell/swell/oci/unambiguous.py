@@ -8,13 +8,14 @@ Source: Go, "encoding/json", func Unmarshal, https://pkg.go.dev/encoding/json#Un
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from swell.errors import ManifestInvalid
 
-MAX_OBJECTS = 100_000
-"""An index of 4 MiB has about 50,000; reading many more would delay other requests."""
+MAX_OBJECTS = 30_000
+"""The largest indexes have some hundreds; reading many more would delay other requests."""
 
 _DOCUMENT = ("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations")
 _DESCRIPTOR = ("mediaType", "artifactType", "digest", "size", "platform", "urls", "data", "annotations")
@@ -39,7 +40,7 @@ def check_members_once(content: bytes) -> None:
     """Check that no object in the JSON *content* has a member twice.
 
     Raises:
-        ManifestInvalid: one has, or there are more than 100,000 objects.
+        ManifestInvalid: one has, or there are more than 30,000 objects.
     """
     try:
         json.loads(content, object_pairs_hook=_Objects())
@@ -70,6 +71,5 @@ class _Objects:
         if self._left < 0:
             raise ManifestInvalid(f"The document has more than {MAX_OBJECTS} objects")
         if len(pairs) > 1 and len({name for name, _ in pairs}) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
             raise ManifestInvalid(f"The document has the member {twice[:80]!r} twice in one object")

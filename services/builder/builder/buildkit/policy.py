@@ -25,8 +25,8 @@ ALLOWED_OPTIONS = frozenset(
 """Build arguments named BUILDKIT_* that change nothing but the build itself. `BUILDKIT_SYNTAX` would choose another
 frontend, `BUILDKIT_CACHE_MOUNT_NS` another build's cache mounts."""
 
-_DIRECTIVE = re.compile(r"^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
-_OTHER_DIRECTIVE = re.compile(r"^//\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
+_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S.*)")
+_OTHER_DIRECTIVE = re.compile(r"//\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S.*)")
 _BUILT_IN = re.compile(r"^(docker\.io/)?docker/dockerfile(-upstream)?(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$")
 
 
@@ -47,7 +47,7 @@ def syntax_of(containerfile: str) -> str | None:
             if found is None:
                 break
             if found[1].lower() == "syntax":
-                return found[2]
+                return found[2].rstrip()
     return None
 
 

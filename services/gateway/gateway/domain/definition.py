@@ -16,8 +16,9 @@ from swell.oci.reference import parse_reference
 from swell.recipes.lines import CONTEXT, join_lines
 
 _BOOTSTRAP_LINE = re.compile(r"^(?:[ \t]*(?:#.*)?\n)*[ \t]*bootstrap[ \t]*:", re.IGNORECASE)
-_SECTION = re.compile(r"^[ \t]*%([A-Za-z]\S*)[ \t]*(.*?)[ \t]*$")
-_HEADER = re.compile(r"^[ \t]*(\w+)[ \t]*:[ \t]*(.*?)[ \t]*$")
+_SECTION = re.compile(r"[ \t]*%([A-Za-z]\S*)[ \t]*(.*)")
+_HEADER = re.compile(r"[ \t]*(\w+)[ \t]*:[ \t]*(.*)")
+_BLANKS = " \t"
 _LAYER = re.compile(r"(layer-[0-9a-f]{64})/\*")
 _SPECIAL = re.compile(r"[$\\\n\r\0]|^<<")
 
@@ -62,28 +63,28 @@ def translate(text: str) -> Translation:
 def definition_base(text: str) -> str | None:
     """The base image of the definition file *text*; None if its bootstrap agent is not `docker`."""
     fields = [match for line in text.split("\n") if (match := _HEADER.match(line.rstrip("\r")))]
-    header = {match[1].lower(): match[2] for match in reversed(fields)}
+    header = {match[1].lower(): match[2].rstrip(_BLANKS) for match in reversed(fields)}
     return header.get("from") if header.get("bootstrap", "").lower() == "docker" else None
 
 
 def _read(text: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     """The fields of the header, and the bodies of each section in their order."""
     header: dict[str, str] = {}
-    sections: dict[str, list[str]] = {}
+    sections: dict[str, list[list[str]]] = {}
     body: list[str] | None = None
     for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
         if match := _SECTION.match(line):
-            body = sections.setdefault(_section(match[1], match[2]), [])
-            body.append("")
+            body = []
+            sections.setdefault(_section(match[1], match[2].rstrip(_BLANKS)), []).append(body)
         elif (field := _HEADER.match(line)) and (body is None or field[1].lower() == "bootstrap"):
             if field[1].lower() in header:
                 raise BadRequest("containerFile has several stages; a SIF file can have only one")
-            header[field[1].lower()] = field[2]
+            header[field[1].lower()] = field[2].rstrip(_BLANKS)
         elif body is not None:
-            body[-1] += f"{line}\n"
+            body.append(f"{line}\n")
         elif line.strip() and not line.strip().startswith("#"):
             raise BadRequest(f"containerFile has {line.strip()[:80]!r} in its header; expected 'Keyword: value'")
-    return header, sections
+    return header, {name: ["".join(lines) for lines in bodies] for name, bodies in sections.items()}
 
 
 def _section(name: str, arguments: str) -> str:

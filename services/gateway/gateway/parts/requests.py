@@ -21,6 +21,7 @@ from gateway.handlers.submissions import Submissions
 from gateway.http.caller import Callers
 from gateway.inspect import Inspector
 from gateway.notices.queue import Follow
+from gateway.package_search import PackageSearch
 from gateway.parts.shared import Shared
 from gateway.scans.request import ScanRequests
 from gateway.settings import Settings
@@ -84,7 +85,7 @@ def container_parts(
         Revocations(shared.grants, RevocationEvents(connections.nats), shared.audit),
         Inspector(shared.inspections, RemoteLogins(connections.registry_proxy), shared.access),
         TokenLeases(RedisLeases(connections.redis), shared.config.lease_terms),
-        RemotePackages(connections.builder),
+        PackageSearch(RemotePackages(connections.builder)),
     )
 
 

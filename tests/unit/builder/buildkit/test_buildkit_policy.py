@@ -26,6 +26,14 @@ def test_a_syntax_line_stands_before_all_else(text: str, syntax: str | None) -> 
     assert syntax_of(text) == syntax
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("start", ["# a=x", "// a=x", "# syntax=x"])
+def test_long_blanks_are_read_at_once(start: str) -> None:
+    """One line of 128 KB stopped the builder for minutes."""
+    value = f"x{' ' * 128_000}x"
+    assert syntax_of(f"{start}{' ' * 128_000}x \nFROM x") == (value if "syntax" in start else None)
+
+
 @pytest.mark.parametrize(
     "frontend",
     [

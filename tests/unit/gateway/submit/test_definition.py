@@ -168,3 +168,17 @@ def test_any_definition_is_translated_or_refused(text: str) -> None:
     except BadRequest:
         return
     assert len(translation.containerfile.splitlines()) <= 4
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("line", ["From: x{}x", "From: x\n%post x{}x"], ids=["field", "section"])
+def test_long_blanks_are_read_at_once(line: str) -> None:
+    """A file of 95 KB with blanks inside a line stopped its gateway for minutes."""
+    with pytest.raises(BadRequest):
+        translate(f"Bootstrap: docker\n{line.format(' ' * 95_000)}\n")
+
+
+@pytest.mark.timeout(60)
+def test_many_lines_are_read_at_once() -> None:
+    """Each line copied all of the lines before it."""
+    assert script(f"{HEADER}%post\n" + "\n" * 1_000_000 + "true\n").endswith("true\n")

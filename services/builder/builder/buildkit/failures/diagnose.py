@@ -29,6 +29,7 @@ _RECIPE = re.compile(
     r"|checksum|failed to load cache key|unexpected status|frontend|expected|cannot|digest mismatch|secret",
     re.IGNORECASE,
 )
+_LONGEST_ERROR = 16 << 10  # characters; an error may quote a whole instruction, and some patterns search it repeatedly
 _LARGEST_ID = USER_IDS - 1
 _USER = re.compile(r"#\d+ [\d.]+ runc run failed: .*unable to setup user: invalid argument")
 _OWNER = re.compile(r"lchown (?P<mount>/tmp/work/run/containerd-mount\d+)?(?P<path>/.*?): invalid argument")
@@ -109,6 +110,6 @@ def _last_error(lines: list[str]) -> str:
     """The last error, with the next line if it ends with a colon, as for an error of git."""
     for number in reversed(range(len(lines))):
         if found := _ERROR.match(lines[number]):
-            why = found["why"]
+            why = found["why"][:_LONGEST_ERROR]
             return f"{why} {' '.join(lines[number + 1 : number + 2])}".rstrip() if why.endswith(":") else why
     return ""

@@ -64,8 +64,9 @@ async def _show(
     found, search_problem = Found(), ""
     try:
         if query:  # the channels may be private
-            await callers.identify(request.scope)
-        found = await package_search.search(query, platform)
+            found = await package_search.search(query, platform, await callers.identify(request.scope))
+        else:
+            found = Found(channels=await package_search.channels())
     except SwellError as error:
         search_problem = str(error)
     return show_form(
