@@ -34,6 +34,9 @@ scanners: .venv/ready ## compile syft and grype, which scan images; takes about 
 cosign: .venv/ready ## compile cosign, with which `make test-full` verifies signatures; takes about four minutes of CPU time, once
 	@deploy/cosign/build.sh $(BIN)/python
 
+sigstore: .venv/ready ## compile servers of sigstore, with which `make test-full` signs without a key; takes about two minutes of CPU time, once
+	@deploy/testing/sigstore/build.sh $(BIN)/python
+
 trivy: .venv/ready ## compile trivy, with which `make test-full` tests the second scan tool; takes about eleven minutes of CPU time, once
 	@deploy/trivy/build.sh $(BIN)/python
 
@@ -43,7 +46,7 @@ helm: .venv/ready ## compile helm and kustomize, which render the chart; takes a
 images: .venv/ready engine scanners ## build the images of the five services with docker, for docker-compose.yml
 	@deploy/images/build.sh $(BIN)/python
 
-.PHONY: cosign helm images scanners trivy engine engine-or-without
+.PHONY: cosign helm images scanners sigstore trivy engine engine-or-without
 engine-or-without: .venv/ready
 	@umask 022; $(AS_OWNER) deploy/engine/build.sh $(BIN)/python || echo "BuildKit could not be compiled: Swell starts without it. Container files" \
 		"are built by buildah, if its version has no known escapes. Run 'make engine' to try again." >&2
@@ -52,7 +55,7 @@ test: check system-test engine scanners ## the tests that a change must pass: ch
 	$(BIN)/pytest tests/integration tests/conformance --ignore=tests/integration/builder -n 2
 	$(BIN)/pytest tests/integration/builder tests/e2e -n 2 --dist loadfile
 
-test-full: test cosign helm trivy ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
+test-full: test cosign helm sigstore trivy ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
 	$(UNIT) --hypothesis-profile=thorough
 	$(BIN)/pytest -m full || [ $$? = 5 ]  # 5: no test is marked
 	$(MAKE) compose-test

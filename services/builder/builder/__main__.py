@@ -34,8 +34,9 @@ from builder.engine import ContainerEngine, Engines
 from builder.handlers.mirrors import MirrorPlans
 from builder.handlers.solver import SolverHandler
 from builder.ignore_triggers import IgnoresTriggers
+from builder.keyless.notary import KeylessNotary
 from builder.mirror import Mirroring
-from builder.settings import EngineChoice, Settings, Where
+from builder.settings import EngineChoice, Settings, Sign, Where
 from builder.sif.push import Sifs
 from builder.steps import Steps
 from builder.unpushed import DAYS, PREFIX, UnpushedImages
@@ -71,6 +72,7 @@ from swell.registry.push import RegistryPush
 from swell.rpc.server import answering
 from swell.rpc.v1.solver_pb2_grpc import add_SolverServicer_to_server
 from swell.serve import address, run_service
+from swell.signing.bundles import KeyNotary, Notary
 from swell.signing.keys import load_signer, load_trusted_keys
 from swell.store import objects
 from swell.store.blobs import Blobs
@@ -151,7 +153,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         operator.ready = health.ready
         await installed.steps.try_one()
         async with asyncio.TaskGroup() as tasks:
-            if attester := open_attester(settings, builds, registries.pushes, backends.logs):
+            if attester := await open_attester(settings, builds, registries.pushes, backends.logs):
                 reports = await opened.enter_async_context(
                     objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
                 )
@@ -290,16 +292,25 @@ async def open_backends(settings: Settings, opened: AsyncExitStack) -> Backends:
     return backends
 
 
-def open_attester(
+async def open_attester(
     settings: Settings, builds: RedisBuilds, registry: RegistryClient, logs: objects.S3Objects
 ) -> Attester | None:
-    """Return the attester with the operator's keys; None without a signing key."""
-    if settings.signing_key_file is None:
+    """Return the attester with the operator's key or identity; None if nothing is signed."""
+    if (notary := await open_notary(settings, logs)) is None:
         return None
-    signer = load_signer(settings.signing_key_file.read_bytes())
+    return Attester(builds, RegistryAttachments(registry), StoredAttestations(logs), notary)
+
+
+async def open_notary(settings: Settings, logs: objects.S3Objects) -> Notary | None:
+    """Return what signs by the settings; None if nothing is signed. Raises `SettingsInvalid`."""
     former = settings.trusted_keys_file.read_bytes() if settings.trusted_keys_file else b""
-    keys = load_trusted_keys(signer.public_key, former)
-    return Attester(builds, RegistryAttachments(registry), StoredAttestations(logs), signer, keys)
+    signer = load_signer(settings.signing_key_file.read_bytes()) if settings.signing_key_file else None
+    keys = load_trusted_keys(*([signer.public_key] if signer else []), former)
+    if settings.sign is Sign.KEYLESS:
+        keyless = KeylessNotary(settings, logs, keys)
+        await keyless.check()
+        return keyless
+    return KeyNotary(signer, keys) if signer and settings.sign is Sign.KEY else None
 
 
 async def set_expiry(layers: S3Objects, logs: S3Objects, record_ttl: timedelta) -> None:

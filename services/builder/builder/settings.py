@@ -155,7 +155,37 @@ class Where(StrEnum):
     """In a pod of its own; each build is a Job."""
 
 
-class Settings(KubernetesSettings, frozen=True, kw_only=True):
+class Sign(StrEnum):
+    """How the images of builds are signed."""
+
+    KEY = "key"
+    """With the key in `signing_key_file`; without one, nothing is signed."""
+    KEYLESS = "keyless"
+    """With certificates of Fulcio; see `SigningSettings`."""
+    OFF = "off"
+    """Nothing is signed."""
+
+
+class SigningSettings(KubernetesSettings, frozen=True, kw_only=True):
+    """Settings of signatures.
+
+    `keyless_trusted_root_file` and `keyless_signing_config_file` are files of sigstore, as `cosign trusted-root create`
+    and `cosign signing-config create` write them: whom to trust, and the URLs of Fulcio, Rekor and timestamp authority.
+    `keyless_token_file` has the identity, a JSON Web Token for `keyless_audience`. It is read for each image.
+    """
+
+    sign: Sign = Sign.KEY
+    signing_key_file: Path | None = None
+    """A private key (PEM, ECDSA P-256) that signs every image that is built; without it, nothing is signed."""
+    trusted_keys_file: Path | None = None
+    """Public keys (PEM) of former signing keys, whose signatures stay valid."""
+    keyless_trusted_root_file: Path | None = None
+    keyless_signing_config_file: Path | None = None
+    keyless_token_file: Path | None = None
+    keyless_audience: str = "sigstore"
+
+
+class Settings(SigningSettings, frozen=True, kw_only=True):
     """`job_lease` is how long a builder keeps a job without a heartbeat; `log_limit` is in bytes."""
 
     redis: RedisSettings
@@ -174,10 +204,6 @@ class Settings(KubernetesSettings, frozen=True, kw_only=True):
     """The largest image that is mirrored, with all platforms and referrers."""
     mirror_concurrency: int = 2
     """The most mirrors at once; each sends four blobs at once."""
-    signing_key_file: Path | None = None
-    """A private key (PEM, ECDSA P-256) that signs every image that is built; without it, nothing is signed."""
-    trusted_keys_file: Path | None = None
-    """Public keys (PEM) of former signing keys, whose signatures stay valid."""
     build_where: Where = Where.HERE
     drain: timedelta = DRAIN
     rpc: RpcSettings = ON_LOOPBACK

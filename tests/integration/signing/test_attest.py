@@ -1,123 +1,34 @@
 """Signing: what a builder attaches to an image in a real docker-registry 2.8, which has no referrers API."""
 
 import base64
-import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from builder.adapters.attachments import RegistryAttachments, StoredAttestations, StoredSboms
-from builder.attest.builds import Attester
+from builder.adapters.attachments import RegistryAttachments, StoredSboms
 from builder.attest.scans import ScanAttester
 from swell.errors import ManifestInvalid, Unavailable
-from swell.jobs.messages import BuildDone, SbomStored, ScanDone
-from swell.net.outbound import Policy, open_session
-from swell.oci.digest import digest_of, hex_of
-from swell.oci.document import Document
-from swell.oci.reference import Reference, parse_reference
-from swell.programs import find
-from swell.provenance import Evidence, Inputs, Material, Provenance
+from swell.jobs.messages import SbomStored, ScanDone
+from swell.oci.digest import hex_of
+from swell.oci.reference import Reference
 from swell.registry.client import RegistryClient
-from swell.registry.credentials.keyring import Keyring, parse_auth_file
+from swell.registry.credentials.keyring import Keyring
 from swell.registry.credentials.principal import OPERATOR
-from swell.registry.pull import read_blob
-from swell.registry.push import RegistryPush, fetch_document
-from swell.registry.referrers import fetch_referrers
 from swell.signing.bundles import verify
-from swell.signing.keys import KeySigner, TrustedKeys
+from swell.signing.keys import KeySigner
 from swell.signing.statements import PROVENANCE, SIGNATURE, SPDX, attachment
 from swell.store.attestations import Attestation, attestation_key
-from swell.store.builds.memory import MemoryBuilds
-from swell.store.logs import lock_key, provenance_key
+from swell.store.logs import lock_key
 from swell.store.objects import MemoryObjects
-from swell.store.records import BuildResult, SigningState, Submission
+from swell.store.records import SigningState
 from swell.store.reports import SbomFormat, sbom_key
 from swell.store.scans import PlatformScan, ScanResult, ScanSubmission
 from swell.store.scans.memory import MemoryScans
 from swell.store.scans.records import build_key
-from swell.testing.images import make_image
-from tests.bench.process import CannotMeasure, run
-from tests.integration.registry_proxy.support import Registry, docker_registry
+from tests.integration.signing.site import LOCK, Cosign, Site
 from tests.integration.store.test_builds import NOON
-
-LOCK = f"https://conda.anaconda.org/bioconda/noarch/multiqc-1.25-pyhdfd78af_0.conda#sha256:{'a' * 64}\n"
-
-BASE = Material("docker.io/library/a:1", f"sha256:{'b' * 64}")
-
-
-@pytest.fixture(scope="module")
-async def registry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Registry]:
-    async with docker_registry(tmp_path_factory.mktemp("registry")) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def site(registry: Registry) -> AsyncIterator["Site"]:
-    async with open_session(Policy(frozenset({"127.0.0.1"}))) as session:
-        keyring = parse_auth_file(registry.auth_file)
-        yield Site(registry, RegistryClient(session, keyring, actions="pull,push").acting_for(OPERATOR), session)
-
-
-class Site:
-    """A registry with built images, their records and their logs; `attester()` has the key of `signer`."""
-
-    def __init__(self, registry: Registry, client: RegistryClient, session: object) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        self.signer, self.keys = KeySigner(key), TrustedKeys(key.public_key())
-        self.builds, self.logs = MemoryBuilds(), MemoryObjects()
-        self.client = client
-        self.registry = registry
-        self.session = session
-
-    def attester(self, client: RegistryClient | None = None, signer: KeySigner | None = None) -> Attester:
-        attachments, store = RegistryAttachments(client or self.client), StoredAttestations(self.logs)
-        return Attester(self.builds, attachments, store, signer or self.signer, self.keys)
-
-    async def built(self, name: str) -> tuple[BuildDone, Reference, Document]:
-        """Push an image and store its build as if a builder had made it."""
-        made, image = make_image(name), parse_reference(f"{self.registry.authority}/team/{name}:1")
-        push = RegistryPush(self.client)
-        for content in (made.config.content, made.layers[0].gzipped):
-            await push.blob(image, digest_of(content), content)
-        await push.document(image, made.manifest)
-        submission = Submission(
-            container_id=f"{abs(hash(name)):016x}"[:16],
-            target_image=str(image),
-            containerfile="FROM a\n",
-            platform="linux/amd64",
-            created=NOON,
-            push_principal=OPERATOR,
-        )
-        build_id, _ = await self.builds.submit(submission)
-        result = BuildResult(succeeded=True, exit_status=0, started=NOON, finished=NOON, digest=made.manifest.digest)
-        await self.builds.finish(build_id, result)
-        facts = Provenance(
-            build_id=build_id,
-            image=str(image),
-            digest=made.manifest.digest,
-            inputs=Inputs(containerfile="FROM a\n", platform="linux/amd64"),
-            evidence=Evidence(engine="buildkit 1", materials=(BASE,)),
-            started=NOON,
-            ended=NOON,
-        )
-        await self.logs.put(provenance_key(build_id), facts.encoded())
-        await self.logs.put(lock_key(build_id), LOCK.encode())
-        event = BuildDone.of(build_id, submission, result)
-        return event, image.at(made.manifest.digest), made.manifest
-
-    async def attached(self, image: Reference) -> dict[str, bytes]:
-        """Return the bundles that the registry lists for *image*, by the type of their predicate."""
-        bundles = {}
-        for digest in await fetch_referrers(self.client, image):
-            manifest = await fetch_document(self.client, image.at(digest))
-            assert manifest is not None
-            kind = manifest.fields["annotations"]["dev.sigstore.bundle.predicateType"]
-            assert kind not in bundles
-            bundles[kind] = b"".join([piece async for piece in read_blob(self.client, image, manifest.layers[0])])
-        return bundles
 
 
 async def test_an_image_gets_signature_provenance_and_sbom(site: Site) -> None:
@@ -154,7 +65,7 @@ async def test_a_repeated_attempt_adds_nothing(site: Site) -> None:
 async def test_a_failure_is_repeated_and_loses_no_build(site: Site) -> None:
     """The registry refuses: the event is delivered again, and the result of the build is untouched."""
     event, image, _ = await site.built("refused")
-    stranger = RegistryClient(site.session, Keyring(), actions="pull,push")  # type: ignore[arg-type]
+    stranger = RegistryClient(site.session, Keyring(), actions="pull,push")
 
     with pytest.raises(Unavailable, match="is not signed"):
         await site.attester(stranger).on_build_done(event, 1)
@@ -248,7 +159,7 @@ async def test_the_sbom_of_a_lock_file_is_not_replaced_by_that_of_a_scan(site: S
 async def test_an_sbom_that_cannot_be_attached_is_tried_again(site: Site) -> None:
     """The registry refuses; the build and its signature stay."""
     attester, done, image = await scanned(site, "retried")
-    stranger = RegistryClient(site.session, Keyring(), actions="pull,push")  # type: ignore[arg-type]
+    stranger = RegistryClient(site.session, Keyring(), actions="pull,push")
     refused = ScanAttester(attester._scans, site.builds, attester._sboms, site.attester(stranger))
 
     with pytest.raises(Unavailable, match="is not attached"):
@@ -256,32 +167,6 @@ async def test_an_sbom_that_cannot_be_attached_is_tried_again(site: Site) -> Non
 
     await attester.on_scan_done(done, 2)
     assert SPDX in await site.attached(image)
-
-
-class Cosign:
-    """The real program, with the key of a site and another one."""
-
-    def __init__(self, site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        programs = find("cosign", "cosign")
-        found = str(programs[0]) if programs else shutil.which("cosign")
-        assert found, "there is no cosign: run `make cosign`"
-        self._program = found
-        (folder / "config.json").write_bytes(site.registry.auth_file)
-        monkeypatch.setenv("DOCKER_CONFIG", str(folder))
-        monkeypatch.setenv("HOME", str(folder))
-        self.key, self.other = folder / "key.pub", folder / "other.pub"
-        self.key.write_bytes(site.signer.public_key)
-        self.other.write_bytes(KeySigner(ec.generate_private_key(ec.SECP256R1())).public_key)
-
-    async def accepts(self, image: Reference, *command: str, key: Path | None = None) -> bool:
-        """Run *command* of cosign for *image*."""
-        flags = "--insecure-ignore-tlog", "--allow-http-registry", "--key", str(key or self.key), str(image)
-        try:
-            await run(self._program, *command, *flags)
-        except CannotMeasure as error:
-            assert "ended with" in str(error)
-            return False
-        return True
 
 
 ATTESTED = "verify-attestation", "--type"

@@ -15,6 +15,7 @@ from swell.oci.digest import digest_of
 from swell.oci.document import Document
 from swell.oci.reference import Reference
 from swell.registry.credentials.principal import Principal
+from swell.signing.bundles import KeyNotary
 from swell.signing.keys import KeySigner, TrustedKeys
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.objects import MemoryObjects
@@ -56,8 +57,7 @@ def attester(builds: MemoryBuilds) -> Attester:
         builds,
         EndlessAttachments(),
         StoredAttestations(MemoryObjects()),
-        KeySigner(key),
-        TrustedKeys(key.public_key()),
+        KeyNotary(KeySigner(key), TrustedKeys(key.public_key())),
         timeout=timedelta(milliseconds=20),
     )
 

@@ -30,13 +30,17 @@ class ChildBuilds(Struct, frozen=True):
 class SignatureStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The signature of a built image: `status` is SIGNED, RETRYING after a failed attempt, or GIVEN_UP.
 
-    `attempts` is the number of the last attempt, and `time` its end. `reason` says why it failed.
+    `attempts` is the number of the last attempt, and `time` its end. `reason` says why it failed. `key_id` is the sha256
+    digest of the public key; or `identity` and `issuer` are those of the certificate, for keyless signatures.
     """
 
     status: str
     attempts: int
     time: datetime
     reason: str | None = None
+    key_id: str | None = None
+    identity: str | None = None
+    issuer: str | None = None
 
 
 class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -44,7 +48,7 @@ class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
 
     `queue_position` is there while it waits: 1 for the build that begins next. `reason` is the kind of failure.
     `build_child_ids` are the builds of its platforms where there are several; one that needed none is not among them.
-    `signature` is missing without a signing key, and before the first attempt to sign the image.
+    `signature` is missing if the server signs nothing, and before the first attempt to sign the image.
     """
 
     build_id: str

@@ -6,7 +6,8 @@ https://docs.sigstore.dev/about/bundle/
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +15,7 @@ from msgspec import Struct
 from swell.errors import ManifestInvalid
 from swell.oci.digest import Digest, hex_of
 from swell.signing.keys import Signer, TrustedKeys
-from swell.signing.statements import BUNDLE, IN_TOTO, STATEMENT
+from swell.signing.statements import BUNDLE, IN_TOTO, STATEMENT, Unsigned
 
 MAX_BUNDLE = 16 << 20
 
@@ -31,6 +32,39 @@ class _Envelope(Struct, frozen=True, rename="camel"):
 
 class _Bundle(Struct, frozen=True, rename="camel"):
     dsse_envelope: _Envelope
+
+
+class Notary(Protocol):
+    """Signs statements about images: with a key, or with certificates."""
+
+    async def sign(self, statements: Sequence[Unsigned]) -> Sequence[bytes]:
+        """Return the bundles of *statements*, in their order: those of an earlier attempt, if they are still valid.
+
+        Raises:
+            Unavailable: a service that is needed fails; try again later.
+        """
+
+
+class KeyNotary:
+    """Signs with one key; bundles that it or a former one has signed are used again."""
+
+    def __init__(self, signer: Signer, keys: TrustedKeys) -> None:
+        self._signer = signer
+        self._keys = keys
+
+    async def sign(self, statements: Sequence[Unsigned]) -> Sequence[bytes]:
+        return [stored_bundle(each, self._keys) or await sign(each.content, self._signer) for each in statements]
+
+
+def stored_bundle(statement: Unsigned, keys: TrustedKeys) -> bytes | None:
+    """Return the stored bundle of *statement* if one of *keys* signed it."""
+    if statement.stored is None:
+        return None
+    try:
+        verify(statement.stored, keys, statement.digest, statement.predicate_type)
+    except ManifestInvalid:
+        return None
+    return statement.stored
 
 
 async def sign(statement: bytes, signer: Signer) -> bytes:
@@ -64,23 +98,29 @@ def verify(bundle: bytes, keys: TrustedKeys, digest: Digest, predicate_type: str
     encoded = pre_authentication_encoding(envelope.payload_type, payload)
     if len(signatures) != 1 or keys.signer_of(encoded, signatures[0]) is None:
         raise ManifestInvalid("the bundle is not signed by a trusted key")
+    if envelope.payload_type != IN_TOTO:
+        raise ManifestInvalid(f"the bundle is no {predicate_type} of {digest}")
+    return predicate_of(payload, digest, predicate_type)
+
+
+def predicate_of(statement: bytes, digest: Digest, predicate_type: str) -> dict[str, Any]:
+    """Return the predicate of *statement* if it is about *digest* and has *predicate_type*.
+
+    Raises:
+        ManifestInvalid: it is malformed, or about something else.
+    """
     try:
-        statement = msgspec.json.decode(payload, type=dict[str, Any])
+        fields = msgspec.json.decode(statement, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ManifestInvalid(f"the statement of the bundle cannot be read: {error}") from error
     algorithm = digest.partition(":")[0]
-    match statement:
+    match fields:
         case {
             "_type": type_,
             "subject": [{"digest": dict(digests)}],
             "predicateType": str(written),
             "predicate": dict(predicate),
-        } if (
-            envelope.payload_type == IN_TOTO
-            and type_ == STATEMENT
-            and digests.get(algorithm) == hex_of(digest)
-            and written == predicate_type
-        ):
+        } if type_ == STATEMENT and digests.get(algorithm) == hex_of(digest) and written == predicate_type:
             return predicate
     raise ManifestInvalid(f"the bundle is no {predicate_type} of {digest}")
 

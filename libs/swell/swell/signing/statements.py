@@ -32,6 +32,18 @@ class Subject(Struct, frozen=True):
     digest: Digest
 
 
+class Unsigned(Struct, frozen=True):
+    """A statement to sign: *content* says that something with *predicate_type* is true for *digest*.
+
+    *stored* is the bundle of an earlier attempt, if there is one.
+    """
+
+    content: bytes
+    digest: Digest
+    predicate_type: str
+    stored: bytes | None = None
+
+
 def encode_statement(subject: Subject, predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
     """Return the statement that *predicate* is true for *subject*, as JSON with sorted keys."""
     algorithm = subject.digest.partition(":")[0]

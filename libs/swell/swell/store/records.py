@@ -153,12 +153,18 @@ class SigningState(StrEnum):
 
 
 class Signing(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The last attempt to sign the image of a build; the builder writes it. `reason` is that of a failure."""
+    """The last attempt to sign the image of a build; the builder writes it. `reason` is that of a failure.
+
+    `key_id` is that of the key that signed, or `identity` and `issuer` are those of the certificate.
+    """
 
     state: SigningState
     attempts: int
     time: datetime
     reason: str = ""
+    key_id: str = ""
+    identity: str = ""
+    issuer: str = ""
 
 
 class Build(Struct, frozen=True, kw_only=True):

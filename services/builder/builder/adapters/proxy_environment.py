@@ -21,12 +21,17 @@ def variables(settings: EngineSettings) -> dict[str, str]:
     `no_proxy` includes the denied networks, because the proxy may be able to reach them.
     """
     trusted = {"SSL_CERT_FILE": f"{SCRATCH}/{_CA_FILE}"} if settings.ca_file else {}
+    return trusted | proxies_of(settings)
+
+
+def proxies_of(settings: EngineSettings) -> dict[str, str]:
+    """Return the environment variables of the proxies; see `variables`."""
     proxies = {"http_proxy": settings.http_proxy, "https_proxy": settings.https_proxy}
     if not any(proxies.values()):
-        return trusted
+        return {}
     direct = ",".join([*(name.lstrip(".") for name in settings.no_proxy), *settings.denied_networks])
     variables = {name: value for name, value in {**proxies, "no_proxy": direct}.items() if value}
-    return trusted | variables | {name.upper(): value for name, value in variables.items()}
+    return variables | {name.upper(): value for name, value in variables.items()}
 
 
 def files(settings: EngineSettings) -> dict[str, str]:

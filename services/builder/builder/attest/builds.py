@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from builder.measures import SIGNINGS
-from swell.errors import ManifestInvalid, ManifestUnknown, SwellError, Unavailable
+from swell.errors import ManifestUnknown, SwellError, Unavailable
 from swell.jobs.messages import BuildDone
 from swell.log import log
 from swell.oci.digest import Digest
@@ -18,10 +18,10 @@ from swell.oci.document import Document
 from swell.oci.reference import Reference, parse_reference
 from swell.provenance import Provenance
 from swell.registry.credentials.principal import Principal
-from swell.signing.bundles import sign, verify
-from swell.signing.keys import Signer, TrustedKeys
+from swell.signing.bundles import Notary
 from swell.signing.predicates import packages_of, slsa, spdx
-from swell.signing.statements import PROVENANCE, SIGNATURE, SPDX, Subject, attachment, encode_statement
+from swell.signing.signed_by import SignedBy, signed_by
+from swell.signing.statements import PROVENANCE, SIGNATURE, SPDX, Subject, Unsigned, attachment, encode_statement
 from swell.store.attestations import Attestation
 from swell.store.builds import Builds
 from swell.store.records import Build, BuildResult, Signing, SigningState
@@ -31,6 +31,7 @@ Predicate = tuple[str, Mapping[str, Any]]
 
 ORAS = "oras://"
 MOST_REASON = 500  # characters
+NO_SIGNER = SignedBy()
 ATTEMPT = timedelta(minutes=2)
 """The longest attempt: a registry that sends one byte now and then must not stop the signatures of other images."""
 
@@ -62,23 +63,21 @@ class Store(Protocol):
 
 
 class Attester:
-    """Signs with the key of *signer*; *keys* are that key and former ones. An attempt takes at most *timeout*."""
+    """Signs by *notary*. An attempt takes at most *timeout*."""
 
     def __init__(
         self,
         builds: Builds,
         attachments: Attachments,
         store: Store,
-        signer: Signer,
-        keys: TrustedKeys,
+        notary: Notary,
         timeout: timedelta = ATTEMPT,
     ) -> None:
         self._timeout = timeout.total_seconds()
         self._builds = builds
         self._attachments = attachments
         self._store = store
-        self._signer = signer
-        self._keys = keys
+        self._notary = notary
 
     async def on_build_done(self, event: BuildDone, delivery: int) -> None:
         """Attach everything to the image of *event*; a repeated call attaches the same bytes again.
@@ -93,7 +92,7 @@ class Attester:
             return
         try:
             async with asyncio.timeout(self._timeout):
-                await self._attest(build, build.result)
+                signer = await self._attest(build, build.result)
         except ManifestUnknown as error:
             log.error("image not signed: it is gone", build_id=build.id, error=str(error))
             await self._record(build.id, SigningState.GIVEN_UP, delivery, f"the image is gone: {error}")
@@ -103,8 +102,14 @@ class Attester:
             await self._record(build.id, SigningState.RETRYING, delivery, reason)
             raise Unavailable(f"the image of {build.id} is not signed: {reason}") from error
         else:
-            log.info("image signed", build_id=build.id, digest=build.result.digest, key=self._signer.key_id)
-            await self._record(build.id, SigningState.SIGNED, delivery)
+            log.info(
+                "image signed",
+                build_id=build.id,
+                digest=build.result.digest,
+                key=signer.key_id or None,
+                identity=signer.identity or None,
+            )
+            await self._record(build.id, SigningState.SIGNED, delivery, signer=signer)
 
     async def give_up(self, build_id: str, why: str) -> None:
         """Record that no further attempt follows; the dead letter can be replayed.
@@ -116,8 +121,18 @@ class Attester:
         last = f"; at last: {known.reason}" if known and known.reason else ""
         await self._record(build_id, SigningState.GIVEN_UP, known.attempts if known else 0, f"its job {why}{last}")
 
-    async def _record(self, build_id: str, state: SigningState, attempt: int, reason: str = "") -> None:
-        signing = Signing(state=state, attempts=attempt, time=datetime.now(UTC), reason=reason[:MOST_REASON])
+    async def _record(
+        self, build_id: str, state: SigningState, attempt: int, reason: str = "", signer: SignedBy = NO_SIGNER
+    ) -> None:
+        signing = Signing(
+            state=state,
+            attempts=attempt,
+            time=datetime.now(UTC),
+            reason=reason[:MOST_REASON],
+            key_id=signer.key_id,
+            identity=signer.identity,
+            issuer=signer.issuer,
+        )
         await self._builds.put_signing(build_id, signing)
         SIGNINGS.labels(state.name.lower().replace("_", "-")).inc()
 
@@ -135,7 +150,8 @@ class Attester:
         image = await self._fetch(build, manifest)
         await self._attach(build, image, {Attestation.SBOM: (SPDX, document)})
 
-    async def _attest(self, build: Build, result: BuildResult) -> None:
+    async def _attest(self, build: Build, result: BuildResult) -> SignedBy:
+        """Attach everything to the image of *build*; return who has signed it."""
         document, facts, lock = await asyncio.gather(
             self._fetch(build, Digest(str(result.digest))), self._store.facts(build.id), self._store.lock(build.id)
         )
@@ -145,7 +161,8 @@ class Attester:
         }
         if packages := spdx(build.submission.target_image, document.digest, result.finished, lock, facts):
             predicates[Attestation.SBOM] = (SPDX, packages)
-        await self._attach(build, document, predicates)
+        bundles = await self._attach(build, document, predicates)
+        return signed_by(bundles[Attestation.SIGNATURE])
 
     async def _fetch(self, build: Build, manifest: Digest) -> Document:
         image = _image_of(build).at(manifest)
@@ -153,38 +170,26 @@ class Attester:
             raise ManifestUnknown(f"{image} is not in the registry")
         return document
 
-    async def _attach(self, build: Build, document: Document, predicates: Mapping[Attestation, Predicate]) -> None:
+    async def _attach(
+        self, build: Build, document: Document, predicates: Mapping[Attestation, Predicate]
+    ) -> Mapping[Attestation, bytes]:
         """Sign *predicates*, attach them to *document*, and store them if that is the image of *build*."""
         subject = Subject(build.submission.target_image.removeprefix(ORAS), document.digest)
-        bundles = await asyncio.gather(
-            *(self._bundle(build.id, kind, subject, *predicate) for kind, predicate in predicates.items())
-        )
+        earlier = await asyncio.gather(*(self._store.get(build.id, kind) for kind in predicates))
+        statements = [
+            Unsigned(encode_statement(subject, kind, predicate), document.digest, kind, stored)
+            for (kind, predicate), stored in zip(predicates.values(), earlier, strict=True)
+        ]
+        bundles = await self._notary.sign(statements)
         attachments = {
-            bundle: attachment(bundle, predicate_type, document)
-            for bundle, (predicate_type, _) in zip(bundles, predicates.values(), strict=True)
+            bundle: attachment(bundle, statement.predicate_type, document)
+            for statement, bundle in zip(statements, bundles, strict=True)
         }
         await self._attachments.attach(_image_of(build), attachments, build.submission.push_principal)
+        signed = dict(zip(predicates, bundles, strict=True))
         if build.result and build.result.digest == document.digest:
-            stored = zip(predicates, bundles, strict=True)
-            await asyncio.gather(*(self._store.put(build.id, kind, bundle) for kind, bundle in stored))
-
-    async def _bundle(
-        self, build_id: str, kind: Attestation, subject: Subject, predicate_type: str, predicate: Mapping[str, Any]
-    ) -> bytes:
-        """Return the bundle of an earlier attempt, or a new one."""
-        if bundle := await self._stored(build_id, kind, subject, predicate_type):
-            return bundle
-        return await sign(encode_statement(subject, predicate_type, predicate), self._signer)
-
-    async def _stored(self, build_id: str, kind: Attestation, subject: Subject, predicate_type: str) -> bytes | None:
-        """Return the bundle of an earlier attempt, perhaps with a former key; None if it is missing or not valid."""
-        if (bundle := await self._store.get(build_id, kind)) is None:
-            return None
-        try:
-            verify(bundle, self._keys, subject.digest, predicate_type)
-        except ManifestInvalid:
-            return None
-        return bundle
+            await asyncio.gather(*(self._store.put(build.id, kind, bundle) for kind, bundle in signed.items()))
+        return signed
 
 
 def _image_of(build: Build) -> Reference:

@@ -280,7 +280,13 @@ def _signature(signing: Signing | None) -> SignatureStatus | None:
     if signing is None:
         return None
     return SignatureStatus(
-        status=signing.state, attempts=signing.attempts, time=signing.time, reason=signing.reason or None
+        status=signing.state,
+        attempts=signing.attempts,
+        time=signing.time,
+        reason=signing.reason or None,
+        key_id=signing.key_id or None,
+        identity=signing.identity or None,
+        issuer=signing.issuer or None,
     )
 
 

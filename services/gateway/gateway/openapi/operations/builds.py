@@ -80,7 +80,7 @@ BUILDS = (
             errors=(404, 503),
         )
         for name, title, description in (
-            ("signature", "signature", "A sigstore bundle, which `cosign verify` accepts with the operator's key."),
+            ("signature", "signature", "A sigstore bundle for `cosign verify`, with the operator's key or identity."),
             ("provenance", "provenance", "A sigstore bundle with SLSA provenance v1; without a key, the stored facts."),
         )
     ),

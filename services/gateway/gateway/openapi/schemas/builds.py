@@ -44,13 +44,16 @@ PROPERTIES = {
         "buildChildIds": "The builds of single platforms, if there are several platforms.",
         "reason": _REASON,
         "scanId": "Id of the scan of the image; missing without one.",
-        "signature": "The signature of the image; missing without a signing key, and before the first attempt.",
+        "signature": "The signature of the image; missing if the server signs nothing, and before the first attempt.",
     },
     "SignatureStatus": {
         "status": "`SIGNED`; `RETRYING` after a failed attempt; or `GIVEN_UP`.",
         "attempts": "Number of the last attempt.",
         "time": f"When it ended, {INSTANT}.",
         "reason": "Why the last attempt failed; missing otherwise.",
+        "keyId": "The key that signed: the SHA-256 digest of its public key (DER); missing for keyless signatures.",
+        "identity": "For keyless signatures: the identity in the certificate, as for `cosign verify`.",
+        "issuer": "For keyless signatures: who confirmed the identity.",
     },
     "BuildCompression": {
         "mode": "`gzip` (default), `zstd` or `estargz`.",
