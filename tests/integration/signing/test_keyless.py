@@ -227,7 +227,7 @@ async def test_a_builder_with_unusable_files_does_not_start(store: tuple[Sigstor
 
 
 def test_unusable_files_are_explained(store: tuple[Sigstore, StandIn]) -> None:
-    """Whatever is missing in them: nothing is signed that no client could verify."""
+    """Without any of these, nothing is signed: no client could verify it."""
     sigstore, _ = store
     token = sigstore.token.read_text()
     root, config = (json.loads(path.read_bytes()) for path in (sigstore.trusted_root, sigstore.signing_config))

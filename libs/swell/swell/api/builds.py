@@ -30,8 +30,8 @@ class ChildBuilds(Struct, frozen=True):
 class SignatureStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The signature of a built image: `status` is SIGNED, RETRYING after a failed attempt, or GIVEN_UP.
 
-    `attempts` is the number of the last attempt, and `time` its end. `reason` says why it failed. `key_id` is the sha256
-    digest of the public key; or `identity` and `issuer` are those of the certificate, for keyless signatures.
+    `attempts` is the number of the last attempt, and `time` its end. `reason` says why it failed. `key_id` is the
+    sha256 digest of the public key; or `identity` and `issuer` are those of the certificate, for keyless signatures.
     """
 
     status: str
