@@ -86,16 +86,25 @@ def encode_retry(retry: float) -> bytes:
     return b"retry: %d\n\n" % (retry * 1000)
 
 
+class Encoded(NamedTuple):
+    """Events, which may be empty, and the position after them."""
+
+    events: bytes
+    last: Position
+
+
+@lru_cache(128)  # all clients of a build get the same events
+def encode(lines: Lines, after: Position) -> Encoded:
+    """The events of those *lines* and steps that come after *after*, and of what is missing in between."""
+    return Encoded(encode_gap(after, lines) + encode_lines(lines, after), max(after, lines.last))
+
+
 def encode_lines(lines: Lines, after: Position) -> bytes:
     """The events of those *lines* and steps that come after *after*; may be empty.
 
     Invalid UTF-8 and NUL become U+FFFD. A line with carriage returns becomes an event with several data lines.
     """
-    return _encode(lines.after(after))
-
-
-@lru_cache(128)  # all clients of a build get the same events
-def _encode(lines: Lines) -> bytes:
+    lines = lines.after(after)
     text = lines.content.decode(errors="replace").replace("\0", "\ufffd").replace("\r\n", "\n")
     numbered = list(enumerate(text.removesuffix("\n").split("\n") if text else (), lines.first))
     events, done = [], 0

@@ -10,9 +10,8 @@ from gateway.builds.event_encoding import (
     HEARTBEAT,
     Lines,
     Position,
+    encode,
     encode_end,
-    encode_gap,
-    encode_lines,
     encode_retry,
 )
 from swell.api.builds import BuildEnd, seconds
@@ -79,9 +78,9 @@ class LogEvents:
                 if lines is None:
                     yield HEARTBEAT
                     continue
-                if events := _events(lines, after):
+                events, after = encode(lines, after)
+                if events:
                     yield events
-                after = max(after, lines.last)
             result, is_whole = subscription.result, subscription.is_whole
         if result is None:
             return
@@ -118,8 +117,8 @@ class LogEvents:
             lines = Lines(result.attempt, first, content, tuple(_until(last, steps)))
             first = last + 1
             if lines.last > after:
-                yield _events(lines, after)
-                after = lines.last
+                events, after = encode(lines, after)
+                yield events
 
 
 def _until(line: int, steps: deque[LoggedStep]) -> Iterator[LoggedStep]:
@@ -140,10 +139,6 @@ async def _whole_lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             rest += tail
     if rest:
         yield rest + b"\n"
-
-
-def _events(lines: Lines, after: Position) -> bytes:
-    return encode_gap(after, lines) + encode_lines(lines, after)
 
 
 def _start() -> bytes:

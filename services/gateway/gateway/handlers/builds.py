@@ -164,7 +164,9 @@ async def event_response(request: HttpRequest, build_id: str, log_events: LogEve
     events = await log_events.stream(build_id, after)
     if events is None:
         return Response(None, status_code=204)
-    return EventStream(await started(while_allowed(request, events)))
+    allowed = while_allowed(request, events)
+    first = await anext(allowed, b"")  # its error still determines the status of the response
+    return EventStream(first, allowed)
 
 
 async def cancel_scope(

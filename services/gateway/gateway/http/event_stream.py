@@ -5,7 +5,7 @@ Source: HTML Living Standard, 9.2 "Server-sent events", https://html.spec.whatwg
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from time import monotonic
 from typing import Any
@@ -34,20 +34,22 @@ def accepts_events(request: Request[Any, Any, Any]) -> bool:
 
 
 class EventStream(Stream):
-    """A response of *events*, in pieces of whole events."""
+    """A response of the events *first*, and then *others*, in pieces of whole events."""
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(events, media_type=MEDIA_TYPE, headers=_HEADERS)
-        self._events = events
+    def __init__(self, first: bytes, others: AsyncIterator[bytes]) -> None:
+        super().__init__(others, media_type=MEDIA_TYPE, headers=_HEADERS)
+        self._first = first
+        self._others = others
 
     def to_asgi_response(self, *_: Any, **__: Any) -> ASGIResponse:
-        return _EventResponse(self._events)
+        return _EventResponse(self._first, self._others)
 
 
 class _EventResponse(ASGIStreamingResponse):
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(iterator=events, media_type=MEDIA_TYPE, headers=_HEADERS)
-        self._events = events
+    def __init__(self, first: bytes, others: AsyncIterator[bytes]) -> None:
+        super().__init__(iterator=others, media_type=MEDIA_TYPE, headers=_HEADERS)
+        self._first = first
+        self._others = others
         self._pending_since: float | None = None
 
     async def send_body(self, send: Send, receive: Receive) -> None:
@@ -70,8 +72,9 @@ class _EventResponse(ASGIStreamingResponse):
         return is_stalled
 
     async def _send_all(self, send: Send) -> None:
-        async with aclosing(self._events) as events:
-            async for piece in events:
+        async with aclosing(self._others) as others:  # type: ignore[type-var]  # all of them are generators
+            await self._send(send, self._first, more=True)
+            async for piece in others:
                 await self._send(send, piece, more=True)
             await self._send(send, b"", more=False)
 

@@ -145,7 +145,8 @@ class LogStream:
     """The log of one running build: `pieces` are the messages up to now, in order.
 
     `changed` wakes the clients that wait when there is another piece, when there was none for *heartbeat*
-    seconds, and when the stream is over. `is_whole` is true if the last piece is the end of the log.
+    seconds, and when the stream is over. `is_whole` is true if the last piece is the end of the log. `newest` are the
+    lines of the last piece, which most clients read next. `beats` counts the pauses of *heartbeat* seconds.
     """
 
     def __init__(
@@ -162,6 +163,8 @@ class LogStream:
         self.result: BuildResult | None = None
         self.is_whole = False
         self.is_over = False
+        self.newest: Lines | None = None
+        self.beats = 0
         self.changed = Waiters()
         self._build_id = build_id
         self._subject = log_subject(build_id)
@@ -265,6 +268,7 @@ class LogStream:
         lines = _lines(message.headers, message.data, last.attempt or 1, last.line + 1)
         if (lines.content or lines.steps) and lines.last > last:
             self._cache[_PieceOfBuild(self._build_id, lines.last)] = lines
+            self.newest = lines
             self.pieces.append(_Piece(self._last_sequence, lines.first, lines.last))
             self._wake_clients()
 
@@ -297,6 +301,7 @@ class LogStream:
         while not self.is_over:
             await asyncio.sleep(max(self._last_change + self._heartbeat - monotonic(), 0.01))
             if monotonic() - self._last_change >= self._heartbeat:
+                self.beats += 1
                 self._wake_clients()
 
     def _finish(self) -> None:
@@ -333,15 +338,25 @@ class Subscription:
 
     async def __aiter__(self) -> AsyncIterator[Lines | None]:
         while True:
-            if self._next < len(self._stream.pieces):
-                if lines := await self._lines(self._stream.pieces[self._next]):
+            pieces = self._stream.pieces
+            if self._next < len(pieces):
+                lines = self._newest() if self._next == len(pieces) - 1 else None
+                if lines := lines or await self._lines(pieces[self._next]):
                     yield lines
             elif self._stream.is_over:
                 return
             else:
+                beats = self._stream.beats
                 await self._stream.changed.wait()
-                if self._next == len(self._stream.pieces) and not self._stream.is_over:
+                if self._stream.beats > beats and self._next == len(pieces) and not self._stream.is_over:
                     yield None
+
+    def _newest(self) -> Lines | None:
+        """The lines of the last piece without waiting; None if the client has them already."""
+        if self._stream.pieces[-1].last <= self._after:
+            return None
+        self._next += 1
+        return self._stream.newest
 
     async def _lines(self, piece: _Piece) -> Lines | None:
         """The lines of *piece*; None if the client has them already, or if they cannot be read."""
