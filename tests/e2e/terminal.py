@@ -40,16 +40,9 @@ class Terminal:
         os.write(self._main, keys.encode())
 
     async def interrupt(self, text: str) -> None:
-        """Press Ctrl-C, again after 20 seconds if *text* is not shown, as a person does.
-
-        One of some hundred first presses has had no effect, on a machine with other work; the cause is not known.
-        """
+        """Press Ctrl-C once, and wait for *text*."""
         self.press("\x03")
-        try:
-            await self.shows(text, 20)
-        except TimeoutError:
-            self.press("\x03")
-            await self.shows(text)
+        await self.shows(text)
 
     async def shows(self, text: str, seconds: float = DEADLINE) -> None:
         """Wait until *text* is in the output."""

@@ -10,6 +10,7 @@ import msgspec
 
 from swell.api.builds import Cancellation, ContainerStatus
 from swell_cli.exits import Exit
+from swell_cli.interrupting import repeated_interrupts
 from swell_cli.output import Format, Result
 from swell_cli.progress import Mode, Reporter, reporting
 from swell_cli.session import Session, fail
@@ -128,7 +129,7 @@ def run_request(session: Session, wait: Waiting, make: "Callable[[Reporter], Con
     """Send the request that *make* returns, wait for its image, and print it."""
     container = status = None
     try:
-        with session.client() as client, reporting(wait.mode, quiet=wait.quiet) as reporter:
+        with repeated_interrupts(), session.client() as client, reporting(wait.mode, quiet=wait.quiet) as reporter:
             container = client.submit(make(reporter), sent=reporter.sent)
             for warning in container.answer.warnings:
                 reporter.note(f"warning: {warning}")

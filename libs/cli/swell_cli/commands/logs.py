@@ -6,6 +6,7 @@ import click
 
 from swell_cli.exits import Exit
 from swell_cli.identify import build_of
+from swell_cli.interrupting import repeated_interrupts
 from swell_cli.output import printable, write
 from swell_cli.progress import describe
 from swell_cli.session import Session, common
@@ -27,7 +28,7 @@ def logs(session: Session, id: str, follow: bool) -> None:  # noqa: A002 - as it
 
     With --follow, the exit code is that of the build: 1 if it failed.
     """
-    with session.client() as client:
+    with repeated_interrupts(), session.client() as client:
         if id.startswith("sc-"):
             write(client.scan_file(id, "logs").decode(errors="replace"), sys.stdout)
             return

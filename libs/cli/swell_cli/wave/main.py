@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from swell_cli.config import resolve
+from swell_cli.interrupting import repeated_interrupts
 from swell_cli.output import write
 from swell_cli.wave.answers import Fields, awaited_yaml, read_answer, read_json, read_status, to_json, to_yaml
 from swell_cli.wave.checks import check
@@ -52,7 +53,8 @@ def main(words: Sequence[str] | None = None) -> int:
             return 0
         if not words or fields.get("help"):
             print_out(usage())
-        return Wave(fields).run()
+        with repeated_interrupts():
+            return Wave(fields).run()
     except (WaveError, SwellClientError, OSError) as error:
         write(f"{error}\n", sys.stderr)
         return 1
