@@ -23,6 +23,7 @@ from tests.e2e.platforms import (
     open_platform,
     platforms_file,
 )
+from tests.e2e.secrets_used import secret
 from tests.e2e.stacks import OpenStack
 from tests.e2e.upstreams import Upstreams, image_of
 
@@ -84,6 +85,30 @@ async def test_an_unknown_token_is_401(site: Site, upstreams: Upstreams) -> None
     status, answer = await ask(site, "token-of-another", containerImage=upstreams.image())
 
     assert (status, answer["code"]) == (401, "UNAUTHORIZED"), answer
+
+
+async def test_an_expired_token_is_renewed_with_the_refresh_token(site: Site, upstreams: Upstreams) -> None:
+    """The Platform gives the new tokens in cookies. Without its refresh token, the old token opens nothing."""
+    token, refresh = secret("token", "token-that-expires-1"), secret("refresh token", "refresh-token-of-alice")
+    await site.platform.knows(refresh_tokens={refresh: "alice"})
+    private = {"containerImage": image_of(upstreams.basic)}
+
+    for _ in range(2):  # the second request uses the stored session
+        status, answer = await ask(site, token, WORKSPACE, towerRefreshToken=refresh, **private)
+        assert status == 200, answer
+    status, answer = await ask(site, token, WORKSPACE, **private)
+
+    assert (status, answer["code"]) == (401, "UNAUTHORIZED"), answer
+    assert [each["url"] for each in await site.platform.requests()].count("/oauth/access_token") == 1
+
+
+async def test_a_session_that_cannot_be_renewed_is_412(site: Site, upstreams: Upstreams) -> None:
+    """The Platform does not know the refresh token; the user has to sign in there again."""
+    token, refresh = secret("token", "token-that-expires-2"), secret("refresh token", "refresh-token-that-expired")
+
+    status, answer = await ask(site, token, WORKSPACE, towerRefreshToken=refresh, containerImage=upstreams.image())
+
+    assert status == 412, answer
 
 
 async def test_a_workspace_of_others_is_404(site: Site, upstreams: Upstreams) -> None:

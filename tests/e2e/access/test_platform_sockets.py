@@ -7,8 +7,9 @@ import asyncio
 import base64
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from swell.store.connections import redis as redis_store
+from swell.testing.oidc_issuer import OidcIssuer, serving_issuer
 from swell_embedded.processes.child import Child
 from swell_embedded.processes.program import Program
 from swell_embedded.stack import Stack
@@ -35,31 +37,38 @@ from tests.e2e.platforms import (
     open_platform,
     platforms_file,
 )
+from tests.e2e.raw import ask
 from tests.e2e.stacks import OpenStack
 from tests.e2e.upstreams import Upstreams, image_of
 
 POLICY_VIOLATION, GOING_AWAY, TOO_BIG = 1008, 1001, 1009
 UNREACHABLE = {502, 503, 504}
+AUDIENCE = "swell-tests"
 STEP = 4  # seconds that a lease lasts here
 
 
 class Site(NamedTuple):
-    """Two gateways, of which only the first is paired."""
+    """Two gateways, of which only the first is paired; both accept tokens of the issuer."""
 
     stack: Stack
     first: Swell
     second: Swell
-    second_gateway: Program
+    programs: list[Program]
     children: list[Child]
     platform: StandIn
+    issuer: OidcIssuer
     home: Path
 
 
 @pytest.fixture(scope="module")
 async def site(new_stack: OpenStack, upstreams: Upstreams, tmp_path_factory: Any) -> AsyncIterator[Site]:
     home: Path = tmp_path_factory.mktemp("pairing")
-    async with open_platform(home / "stand-in") as platform:
+    async with open_platform(home / "stand-in") as platform, serving_issuer() as issuer:
+        (home / "issuers.toml").write_text(
+            f'[[issuer]]\nname = "lab"\nurl = "{issuer.url}"\nrequired = {{}}\naudience = ["{AUDIENCE}"]\n'
+        )
         settings = {
+            "OIDC_ISSUERS_FILE": str(home / "issuers.toml"),
             "PLATFORMS_FILE": str(platforms_file(home / "platforms.toml", platform.endpoint)),
             "PLATFORM_SILENCE": "PT4S",
             "LEASE_STEP": f"PT{STEP}S",
@@ -67,18 +76,18 @@ async def site(new_stack: OpenStack, upstreams: Upstreams, tmp_path_factory: Any
             "SHARED_REGISTRIES": "",
         }
         async with new_stack(home / "stack", **settings) as stack:
-            url, program = gateway_beside(stack, "second")
-            child = await Child.start(program, home)
-            children = [child]
-            await child.ready()
+            urls, programs = zip(*(gateway_beside(stack, name) for name in ("first", "second")), strict=True)
+            children = [await Child.start(program, home) for program in programs]
             try:
-                async with client_of(stack.url) as first, client_of(url) as second:
+                for child in children:
+                    await child.ready()
+                async with client_of(urls[0]) as first, client_of(urls[1]) as second:
                     own = container_registry(upstreams, upstreams.basic)
                     await platform.knows(credentials={f"/{WORKSPACE}": [own], f"/{OTHERS}": []})
-                    await platform.pair(stack.url)
-                    yield Site(stack, first, second, program, children, platform, home)
+                    await platform.pair(first.url)
+                    yield Site(stack, first, second, list(programs), children, platform, issuer, home)
             finally:
-                await children[-1].stop()
+                await asyncio.gather(*(child.stop() for child in children))
 
 
 def address(site: Site, secret: str = PAIRING_SECRET, endpoint: str = "", service: str = "tower") -> str:
@@ -232,30 +241,39 @@ async def test_answers_in_any_order_reach_their_requests(site: Site, upstreams: 
 
 
 async def test_kills_lose_no_request_and_mix_up_no_answers(site: Site, upstreams: Upstreams) -> None:
-    """The second gateway is killed at random moments, while both hold sockets and serve.
+    """Both gateways are killed at random moments, while they hold sockets, and serve users of a Platform and an issuer.
 
-    Each request is answered rightly, or has an error that says to try again, or its connection breaks.
+    Each request has the right answer, or an error that says to try again, or its connection breaks. Sent again, it has
+    the right answer: a user with a login gets the image, one without does not, and each is who the token says.
     """
     users = {f"user{number}": {"id": 200 + number, "userName": f"user{number}"} for number in range(40)}
     await add_users(site, upstreams, users, delay=0.5)
     await site.platform.pair(site.first.url, site.second.url)
 
     async def kill() -> None:
-        for _ in range(3):
+        for _ in range(4):
             await asyncio.sleep(random.uniform(0.1, 0.8))  # noqa: S311
-            site.children[-1].send(signal.SIGKILL)
-            await site.children[-1].stop()
-            site.children.append(await Child.start(site.second_gateway, site.home))
-            await site.children[-1].ready()
+            number = random.randrange(2)  # noqa: S311
+            site.children[number].send(signal.SIGKILL)
+            await site.children[number].stop()
+            site.children[number] = await Child.start(site.programs[number], site.home)
+            await site.children[number].ready()
+
+    async def until_answered(send: Callable[[], Awaitable[int]], gap: float) -> int:
+        await asyncio.sleep(gap)
+        async with asyncio.timeout(120):
+            while (status := await send()) in UNREACHABLE | {0}:  # noqa: ASYNC110  it is in another process
+                await asyncio.sleep(0.2)
+        return status
 
     killing = asyncio.create_task(kill())
-    results = await asyncio.gather(*(submit(site, upstreams, number, gap=number * 0.1) for number in range(40)))
+    pulls = (until_answered(partial(submit, site, upstreams, number), number * 0.1) for number in range(40))
+    keys = (until_answered(partial(key_of, site, number), number * 0.1) for number in range(40))
+    results = await asyncio.gather(*pulls, *keys)
     await killing
 
-    for number, status in enumerate(results):
-        assert status in {200 if number % 2 else 400, 0} | UNREACHABLE, (number, status)
-    at_first = [status for number, status in enumerate(results) if number % 4 < 2]
-    assert at_first == [200 if number % 2 else 400 for number in range(40) if number % 4 < 2]
+    assert results[:40] == [200 if number % 2 else 400 for number in range(40)]
+    assert results[40:] == [201 if number % 2 else 401 for number in range(40)]
     await site.platform.knows(delay=0.0)
     await site.platform.pair(site.first.url)
 
@@ -275,18 +293,31 @@ async def add_users(site: Site, upstreams: Upstreams, users: dict[str, Any], **m
     site.platform.base = min(fields["id"] for fields in users.values())
 
 
-async def submit(site: Site, upstreams: Upstreams, number: int, gap: float = 0.0) -> int:
+async def submit(site: Site, upstreams: Upstreams, number: int) -> int:
     """Request the private image for the user *number*, at one of the gateways; 0 if the connection breaks."""
-    await asyncio.sleep(gap)
     user = site.platform.base + number
     gateway = site.first if number % 4 < 2 else site.second
     try:
-        status, _ = await gateway.post(
+        status, answer = await gateway.post(
             containerImage=image_of(upstreams.basic), **member(site, f"token-{user}", 5000 + user)
         )
     except (aiohttp.ClientError, OSError):
         return 0
+    assert status == 200 or answer["message"]
     return status
+
+
+async def key_of(site: Site, number: int) -> int:
+    """Make a key for the user *number* of the issuer, at one of the gateways; those with even numbers are forged."""
+    user = f"user{number}"
+    token = site.issuer.token(AUDIENCE, sub=user) if number % 2 else site.issuer.unsigned(AUDIENCE, sub=user)
+    gateway = site.first if number % 4 < 2 else site.second
+    try:
+        answer = await ask(gateway, "POST", "/v1alpha2/keys", {}, Authorization=f"Bearer {token}")
+    except (aiohttp.ClientError, OSError):
+        return 0
+    assert answer.json.get("user") == f"oidc:lab:{user}" if answer.status == 201 else answer.json["message"]
+    return answer.status
 
 
 @pytest.mark.full
