@@ -1,13 +1,14 @@
 """Settings of Hypothesis for every test, and `--part`, with which several processes share the test files."""
 
+import gc
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 # A busy machine is not a failure, so examples have no deadline.
-# `quick` keeps `make check` short; `make test-full` runs `thorough`.
-settings.register_profile("quick", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+# `quick` keeps `make check` short: Hypothesis takes a quarter of its time. `make test-full` runs `thorough`.
+settings.register_profile("quick", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=1000)
 settings.load_profile("quick")
 
@@ -30,3 +31,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 FILES = pytest.StashKey[list[Path]]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Collect garbage less often in the processes of `--part`: modules are most of their memory, and stay."""
+    if session.config.getoption("part") != "1/1":
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)

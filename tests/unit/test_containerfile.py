@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swell.containerfile import (
@@ -527,7 +527,6 @@ ANY_TEXT = st.one_of(st.text(), st.lists(PIECES, max_size=60).map("".join))
 
 
 @given(ANY_TEXT)
-@settings(max_examples=300)
 def test_any_text_is_read_or_refused(text: str) -> None:
     """No other error; nothing of it is lost between the instructions."""
     for dialect in DIALECTS:
@@ -602,15 +601,15 @@ HOSTILE = {
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_file_takes_long(name: str) -> None:
-    """A process that answers many clients reads it. A quarter of the limit; the time grows with the size."""
-    text = HOSTILE[name][: MAX_SIZE // 4]
+    """A process that answers many clients reads it. An eighth of the limit; the time grows with the size."""
+    text = HOSTILE[name][: MAX_SIZE // 8]
     before = time.process_time()
     for read in (lambda: base_images(text), lambda: [each.mounts() for each in readings(text)]):
         try:
             read()
         except BadRequest as error:
             assert len(str(error)) < 300
-    assert time.process_time() - before < 5
+    assert time.process_time() - before < 2.5
 
 
 @pytest.mark.parametrize(

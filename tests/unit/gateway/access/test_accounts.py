@@ -120,7 +120,7 @@ async def test_a_name_that_is_not_there_takes_as_long_as_one_that_is() -> None:
 
 async def test_a_flood_of_guesses_is_cut_short_and_the_loop_goes_on() -> None:
     """One core works on them, the rest wait or are sent away; other requests are answered meanwhile."""
-    accounts = Accounts({b"anna": hashed(ANNA, rounds=6)})
+    accounts = Accounts({b"anna": hashed(ANNA, rounds=5)})
     guesses = [
         asyncio.create_task(accounts.require(basic("anna", b"%d" % guess), f"192.0.2.{guess}")) for guess in range(100)
     ]
@@ -137,7 +137,7 @@ async def test_a_flood_of_guesses_is_cut_short_and_the_loop_goes_on() -> None:
 
 async def test_many_addresses_that_guess_together_do_not_lock_a_new_one_out() -> None:
     """Each fills its share, so all of the queue is theirs; the address with the least is served next."""
-    accounts = Accounts({b"anna": hashed(ANNA, rounds=6)})
+    accounts = Accounts({b"anna": hashed(ANNA, rounds=5)})
     guesses = [
         asyncio.create_task(accounts.require(basic("anna", b"%d" % guess), f"192.0.2.{guess % 32}"))
         for guess in range(32 * MAX_OF_ADDRESS)
@@ -175,7 +175,7 @@ async def test_any_number_of_addresses_that_guess_do_not_lock_a_new_one_out() ->
 
 async def test_an_address_with_a_login_today_is_not_locked_out_by_any_number_of_strangers() -> None:
     """A new password, or another account of the same office, has a queue of its own."""
-    accounts = Accounts({b"anna": hashed(ANNA, rounds=6), b"boris": hashed(BORIS, rounds=6)})
+    accounts = Accounts({b"anna": hashed(ANNA, rounds=5), b"boris": hashed(BORIS, rounds=5)})
     await accounts.require(basic("anna", ANNA), "198.51.100.1")
     guesses = [
         asyncio.create_task(accounts.require(basic("anna", b"%d" % guess), f"192.0.{guess // 250}.{guess % 250}"))
@@ -248,7 +248,7 @@ def test_a_full_queue_drops_the_last_item_of_the_client_with_the_most() -> None:
 
 async def test_one_client_does_not_lock_the_operators_out() -> None:
     """It may guess as fast as it likes; requests with one password, such as those of a page, share its check."""
-    accounts = Accounts({b"anna": hashed(ANNA, rounds=6)})
+    accounts = Accounts({b"anna": hashed(ANNA, rounds=5)})
     guesses = [accounts.require(basic("anna", b"%d" % guess), "192.0.2.1") for guess in range(100)]
     requests = [accounts.require(basic("anna", ANNA), "192.0.2.2") for _ in range(100)]
 

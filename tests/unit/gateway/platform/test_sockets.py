@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.platform import routing
 from gateway.adapters.platform.routing import NotSent, RetryingTransport
 from gateway.adapters.platform.socket import MAX_PENDING, PairingSocket, ProxyResponse, received
 from gateway.domain.platform import Platform
@@ -140,6 +141,13 @@ class Failing:
         return PlatformAnswer(status=200)
 
 
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pause is 250 ms in production."""
+    monkeypatch.setattr(routing, "PAUSE", 0.01)
+
+
+@pytest.mark.usefixtures("short_pauses")
 async def test_reading_requests_are_repeated() -> None:
     """A gateway that dies between request and answer loses none."""
     transport = Failing(PlatformUnreachable(), PlatformSlow())
@@ -148,6 +156,7 @@ async def test_reading_requests_are_repeated() -> None:
     assert transport.requests == 3
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_a_renewal_is_repeated_only_if_it_was_not_sent() -> None:
     """The Platform may have used the refresh token up."""
     sent = Failing(PlatformSlow())
@@ -159,9 +168,10 @@ async def test_a_renewal_is_repeated_only_if_it_was_not_sent() -> None:
     assert (await RetryingTransport(unsent).send(PLATFORM, request(method="POST"))).status == 200
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_a_request_is_not_repeated_without_end() -> None:
     """The client gets the last error."""
     transport = Failing(*[PlatformUnreachable("away")] * 100)
 
     with pytest.raises(PlatformUnreachable, match="away"):
-        await RetryingTransport(transport, timedelta(seconds=0.3)).send(PLATFORM, request())
+        await RetryingTransport(transport, timedelta(seconds=0.05)).send(PLATFORM, request())
