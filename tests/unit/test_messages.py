@@ -14,7 +14,7 @@ from swell import log
 from swell.errors import Unavailable, UpstreamBroken
 from swell.jobs import streams
 from swell.net.outbound import name_with_port
-from swell.store import objects
+from swell.store import s3_objects
 from swell.store.connections import redis
 
 DETAILS = "Error 111 connecting to 127.0.0.1:9379. Connect call failed ('127.0.0.1', 9379)."
@@ -26,8 +26,8 @@ DETAILS = "Error 111 connecting to 127.0.0.1:9379. Connect call failed ('127.0.0
         (redis.translated, RedisConnectionError(DETAILS), "the state store does not answer"),
         (redis.translated, OSError(111, DETAILS), "the state store does not answer"),
         (streams.translated, NoServersError(), "the message queue does not answer"),
-        (objects.translated, urllib3.exceptions.HTTPError(DETAILS), "the object store does not answer"),
-        (objects.translated, UpstreamBroken(DETAILS), "the object store does not answer"),
+        (s3_objects.translated, urllib3.exceptions.HTTPError(DETAILS), "the object store does not answer"),
+        (s3_objects.translated, UpstreamBroken(DETAILS), "the object store does not answer"),
     ],
 )
 async def test_the_details_of_an_outage_are_logged_and_not_shown(

@@ -11,9 +11,9 @@ from gateway.settings import Settings
 from swell.jobs import streams
 from swell.jobs.streams import Nats
 from swell.rpc.channel import connect
-from swell.store import objects
+from swell.store import s3_objects
 from swell.store.connections import redis
-from swell.store.objects import S3Objects
+from swell.store.s3_objects import S3Objects
 
 
 class Connections(NamedTuple):
@@ -34,9 +34,9 @@ async def open_connections(settings: Settings) -> AsyncIterator[Connections]:
     async with (
         redis.connect(settings.redis, ca_file) as state,
         streams.connect(settings.nats, "gateway", ca_file) as nats,
-        objects.connect(s3, s3.layers_bucket, ca_file) as layers,
-        objects.connect(s3, s3.logs_bucket, ca_file) as logs,
-        objects.connect(s3, s3.reports_bucket, ca_file) as reports,
+        s3_objects.connect(s3, s3.layers_bucket, ca_file) as layers,
+        s3_objects.connect(s3, s3.logs_bucket, ca_file) as logs,
+        s3_objects.connect(s3, s3.reports_bucket, ca_file) as reports,
         connect(settings.registry_proxy, settings.rpc) as registry_proxy,
         connect(settings.metrics, settings.rpc) as metrics,
         connect(settings.builder, settings.rpc) as builder,

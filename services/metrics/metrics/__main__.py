@@ -28,7 +28,7 @@ from swell.observe.otlp import exporting
 from swell.rpc.server import answering
 from swell.rpc.v1.counters_pb2_grpc import add_CountersServicer_to_server
 from swell.serve import address, run_service
-from swell.store import objects
+from swell.store import s3_objects
 from swell.store.backlog import RedisBacklog
 from swell.store.connections import redis
 
@@ -43,7 +43,7 @@ async def main(settings: Settings, drain: Drain) -> None:
         await opened.enter_async_context(exporting("metrics", settings.traces_url))
         state = await opened.enter_async_context(redis.connect(settings.redis, settings.ca_file))
         nats = await opened.enter_async_context(streams.connect(settings.nats, "metrics", settings.ca_file))
-        reports = objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
+        reports = s3_objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
         archive = S3Archive(await opened.enter_async_context(reports))
         redis_works, nats_works = redis_check(state), nats_check(nats)
         health = Health({"usage": [redis_works], "counting": [redis_works, nats_works]}, drain=drain)

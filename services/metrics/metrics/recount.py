@@ -17,7 +17,7 @@ from swell.errors import SwellError
 from swell.jobs import streams
 from swell.log import log
 from swell.serve import run
-from swell.store import objects
+from swell.store import s3_objects
 from swell.store.connections import redis
 
 
@@ -37,7 +37,7 @@ async def main(settings: Settings) -> None:
     async with AsyncExitStack() as opened:
         state = await opened.enter_async_context(redis.connect(settings.redis, settings.ca_file))
         nats = await opened.enter_async_context(streams.connect(settings.nats, "recount", settings.ca_file))
-        reports = objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
+        reports = s3_objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
         archive = S3Archive(await opened.enter_async_context(reports))
         uncertain = await last_uncertain_day(nats.stream)
         roll_up = RollUp(RedisCounters(state), archive, lambda: uses(nats.stream), uncertain)

@@ -56,11 +56,11 @@ from swell.rpc.server import answering
 from swell.rpc.v1.images_pb2_grpc import add_ImagesServicer_to_server
 from swell.rpc.v1.registries_pb2_grpc import add_RegistriesServicer_to_server
 from swell.serve import address, run_service
-from swell.store import objects
+from swell.store import s3_objects
 from swell.store.blobs import CACHED, DOCUMENTS, Blobs
 from swell.store.connections import redis
-from swell.store.objects import S3Objects
 from swell.store.registries import SeenRegistries
+from swell.store.s3_objects import S3Objects
 from swell.store.workers.running_workers import Workers
 
 NAME = "registry-proxy"
@@ -132,7 +132,7 @@ async def open_backends(settings: Settings, opened: AsyncExitStack) -> Backends:
     nats = await opened.enter_async_context(streams.connect(settings.nats, NAME, settings.ca_file))
     s3 = settings.s3
     stored = await opened.enter_async_context(
-        objects.connect(s3, s3.layers_bucket, settings.ca_file, public_endpoint=s3.public_endpoint)
+        s3_objects.connect(s3, s3.layers_bucket, settings.ca_file, public_endpoint=s3.public_endpoint)
     )
     await set_expiry(stored, settings.blob_cache_days)
     return Backends(redis_client, nats, stored)

@@ -53,11 +53,11 @@ from swell.registry.credentials.keyring import Keyring, parse_auth_file
 from swell.registry.credentials.user_credentials import UserCredentials
 from swell.rpc.server import answering
 from swell.serve import address, run_service
-from swell.store import objects
+from swell.store import s3_objects
 from swell.store.builds import RedisBuilds
 from swell.store.connections import redis
-from swell.store.objects import S3Objects
 from swell.store.reports import SBOMS, SCANS
+from swell.store.s3_objects import S3Objects
 from swell.store.scans import RedisScans
 from swell.store.workers.engines import ScannerNames
 from swell.store.workers.running_workers import Workers
@@ -108,7 +108,7 @@ async def serve(
     """Consume jobs with the programs *paths* until cancelled."""
     state = await opened.enter_async_context(redis.connect(settings.redis, settings.ca_file))
     nats = await opened.enter_async_context(streams.connect(settings.nats, NAME, settings.ca_file))
-    reports_bucket = objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
+    reports_bucket = s3_objects.connect(settings.s3, settings.s3.reports_bucket, settings.ca_file)
     store = await opened.enter_async_context(reports_bucket)
     await set_expiry(store, settings.record_ttl.days + SPARE_DAYS)
     programs = opened.enter_context(Programs.open(settings))
@@ -143,7 +143,7 @@ async def serve(
     dispatcher, names = Dispatcher(scans, builds, ScanJobs(nats), events), ScannerNames(state)
     async with asyncio.TaskGroup() as tasks:
         if settings.build_sboms:
-            bucket = objects.connect(settings.s3, settings.s3.logs_bucket, settings.ca_file)
+            bucket = s3_objects.connect(settings.s3, settings.s3.logs_bucket, settings.ca_file)
             locks = BuildLocks(await opened.enter_async_context(bucket))
             sboms = BuildSboms(catalogue, builds, scans, locks, events, settings.scan_timeout)
             tasks.create_task(list_packages_of_builds(settings, nats, sboms))

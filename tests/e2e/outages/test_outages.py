@@ -13,7 +13,7 @@ import pytest
 from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.messages import BuildDone
-from swell.store import objects
+from swell.store import s3_objects
 from swell.store.logs import log_key
 from swell_embedded.stack import Stack
 from tests.e2e.client import Fields, Swell, client_of, encoded, until
@@ -103,7 +103,7 @@ async def test_a_finished_image_is_pushed_by_another_builder_when_the_registry_i
     fragile: Stack, swell: Swell, upstreams: Upstreams, tmp_path: Path
 ) -> None:
     """The push is repeated. When the builder is killed meanwhile, the next one pushes without building again."""
-    async with objects.connect(s3_of(fragile.env), LAYERS) as stored:
+    async with s3_objects.connect(s3_of(fragile.env), LAYERS) as stored:
         of_others = await unpushed_manifests(stored)
     answer = await swell.build(f"FROM {upstreams.image()}\nRUN echo kept $((20 + 1)) && sleep 1\n")
     build_id = answer["buildId"]
@@ -114,7 +114,7 @@ async def test_a_finished_image_is_pushed_by_another_builder_when_the_registry_i
     async with without(fragile, "registry"):  # before the build can push: it begins with the step
         await until(partial(says, "kept 21"), seconds=120)
         await until(partial(says, "The push is repeated"), seconds=120)
-        async with objects.connect(s3_of(fragile.env), LAYERS) as stored:
+        async with s3_objects.connect(s3_of(fragile.env), LAYERS) as stored:
 
             async def is_stored() -> bool:
                 return bool(await unpushed_manifests(stored) - of_others)
@@ -170,7 +170,7 @@ async def test_an_image_that_was_never_pushed_is_pushed_by_the_next_build(
         assert (await pull(again["targetImage"], tmp_path / "image")).status == 0
 
 
-async def unpushed_manifests(stored: objects.S3Objects) -> set[str]:
+async def unpushed_manifests(stored: s3_objects.S3Objects) -> set[str]:
     """Return the names of the manifests that were stored of unpushed images; those of pushed images are empty."""
     client, bucket = stored._client, stored.bucket
     found = await asyncio.to_thread(lambda: list(client.list_objects(bucket, "unpushed/", recursive=True)))
@@ -190,7 +190,7 @@ async def test_a_build_ends_while_its_log_cannot_be_stored(fragile: Stack, swell
     assert "no log 21" in await swell.log(answer["buildId"])
     await fragile.restart("s3")
 
-    async with objects.connect(s3_of(fragile.env), LOGS) as stored:
+    async with s3_objects.connect(s3_of(fragile.env), LOGS) as stored:
 
         async def content() -> bytes | None:
             with suppress(Unavailable):

@@ -17,10 +17,10 @@ from swell.errors import BadRequest
 from swell.jobs.publish import publish
 from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats
-from swell.store import keys, objects
+from swell.store import keys, s3_objects
 from swell.store.connections.redis import text
 from swell.store.connections.settings import RedisSettings
-from swell.store.objects import S3Objects
+from swell.store.s3_objects import S3Objects
 from swell_embedded.stack import Stack
 from tests.integration.jobs.test_consume import Worker, job, working
 from tests.stores import s3_of
@@ -44,7 +44,7 @@ async def buckets(settings: Settings) -> AsyncIterator[dict[str, S3Objects]]:
     s3 = settings.s3
     names = {LOGS: s3.logs_bucket, LAYERS: s3.layers_bucket, REPORTS: s3.reports_bucket}
     async with AsyncExitStack() as opened:
-        found = {kind: await opened.enter_async_context(objects.connect(s3, name)) for kind, name in names.items()}
+        found = {kind: await opened.enter_async_context(s3_objects.connect(s3, name)) for kind, name in names.items()}
         await clear(found)
         yield found
         await clear(found)

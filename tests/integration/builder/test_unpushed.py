@@ -20,7 +20,8 @@ from swell.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from swell.registry.credentials.aws import AwsLogins
 from swell.registry.credentials.principal import OPERATOR
 from swell.registry.push import RegistryPush
-from swell.store.objects import MemoryObjects, Objects, connect
+from swell.store.objects import MemoryObjects, Objects
+from swell.store.s3_objects import connect
 from swell_embedded.stack import Stack
 from tests.integration.builder.harness import Output, Registry
 from tests.stores import LAYERS, s3_of

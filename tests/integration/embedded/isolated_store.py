@@ -5,7 +5,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from swell.store import objects
+from swell.store import s3_objects
 from swell_embedded.ports import Ports
 from swell_embedded.stack import open_stack
 from tests.stores import s3_of
@@ -16,7 +16,7 @@ ELSEWHERE = {"SWELL_NATS_URL": "none", "SWELL_REDIS_URL": "none", "SWELL_BUILD_R
 async def main(home: Path) -> None:
     async with (
         open_stack(home, Ports(), (), environment=ELSEWHERE) as stack,
-        objects.connect(s3_of(stack.env), "swell-logs") as store,
+        s3_objects.connect(s3_of(stack.env), "swell-logs") as store,
     ):
         while line := await asyncio.to_thread(sys.stdin.buffer.readline):
             if content := line.strip():

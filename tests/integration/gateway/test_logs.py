@@ -11,7 +11,8 @@ from swell.api.builds import BuildStep
 from swell.errors import Unavailable
 from swell.jobs.streams import Nats
 from swell.store.logs import ATTEMPT, STEPS, LoggedStep, encode_header, log_key, log_subject
-from swell.store.objects import MemoryObjects, Objects, connect
+from swell.store.objects import MemoryObjects, Objects
+from swell.store.s3_objects import connect
 from swell_embedded.stack import Stack
 from tests.stores import LOGS, s3_of
 

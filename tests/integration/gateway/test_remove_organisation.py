@@ -24,12 +24,12 @@ from swell.jobs.messages import KeyChanged, TokenRevoked, VaultChanged
 from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats
 from swell.registry.credentials.keyring import Credentials
-from swell.store import keys, objects
+from swell.store import keys, s3_objects
 from swell.store.builds import RedisBuilds
 from swell.store.connections.redis import text
 from swell.store.connections.settings import RedisSettings
 from swell.store.encrypted import EncryptedRecords
-from swell.store.objects import S3Objects
+from swell.store.s3_objects import S3Objects
 from swell_embedded.stack import Stack
 from tests.integration.store.test_queue import OK, recipe
 from tests.stores import s3_of
@@ -53,7 +53,7 @@ def settings(backends: Stack) -> Settings:
 @pytest.fixture
 async def buckets(settings: Settings) -> AsyncIterator[tuple[S3Objects, S3Objects]]:
     s3 = settings.s3
-    async with objects.connect(s3, s3.logs_bucket) as logs, objects.connect(s3, s3.reports_bucket) as reports:
+    async with s3_objects.connect(s3, s3.logs_bucket) as logs, s3_objects.connect(s3, s3.reports_bucket) as reports:
         yield logs, reports
 
 

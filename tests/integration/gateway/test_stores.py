@@ -18,7 +18,7 @@ from swell.jobs.messages import BuildJob
 from swell.jobs.streams import Nats
 from swell.observe.backend_checks import nats_check, redis_check, s3_check
 from swell.oci.digest import digest_of
-from swell.store import objects as s3
+from swell.store import s3_objects
 from swell.store.blobs import Blobs
 from swell.store.objects import ANY_TYPE, MemoryObjects
 from swell_embedded.stack import Stack
@@ -73,7 +73,7 @@ async def test_an_unavailable_state_store_is_reported() -> None:
 
 async def test_an_unavailable_object_store_is_reported(backends: Stack) -> None:
     """The reason names the backend; S3 answers for a key that does not exist."""
-    async with s3.connect(s3_of(backends.env), LAYERS) as store:
+    async with s3_objects.connect(s3_of(backends.env), LAYERS) as store:
         check = s3_check(store)
         assert await check.problem() == ""
         async with stalled(backends, "s3"):

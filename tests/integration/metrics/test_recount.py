@@ -19,7 +19,7 @@ from metrics.roll_up import Difference, RollUp
 from swell.jobs.messages import BuildDone, ImagesPulled, TokenRevoked
 from swell.jobs.publish import publish
 from swell.jobs.streams import Nats
-from swell.store import objects
+from swell.store import s3_objects
 from swell_embedded.processes import probes
 from swell_embedded.stack import Stack
 from tests.stores import s3_of
@@ -71,7 +71,7 @@ async def archive(backends: Stack) -> AsyncIterator[S3Archive]:
     """The roll-ups of this test: a bucket of its own."""
     s3, bucket = s3_of(backends.env), f"b{uuid.uuid4().hex}"
     await probes.buckets(s3.endpoint.removeprefix("http://"), s3.access_key, s3.secret_key, (bucket,))()
-    async with objects.connect(s3, bucket) as opened:
+    async with s3_objects.connect(s3, bucket) as opened:
         yield S3Archive(opened)
 
 

@@ -23,7 +23,7 @@ from swell.net.outbound import Policy, open_session
 from swell.registry.credentials.keyring import Keyring
 from swell.serve import Address
 from swell.store.blobs import Blobs
-from swell.store.objects import S3Objects, connect
+from swell.store.s3_objects import S3Objects, connect
 from swell_embedded.ports import Ports
 from tests.integration.registry_proxy.deliver.data_port import KEY, Configs, NewPort, Port
 from tests.integration.registry_proxy.support import S3, Registry, Script, docker_registry, serving, weed_mini

@@ -18,7 +18,8 @@ from swell.net.outbound import PIECE
 from swell.oci.digest import digest_of
 from swell.store.blobs import Blobs, key_of
 from swell.store.connections.settings import S3Settings
-from swell.store.objects import MemoryObjects, Objects, S3Objects, connect
+from swell.store.objects import MemoryObjects, Objects
+from swell.store.s3_objects import S3Objects, connect
 from tests.integration.registry_proxy.support import S3
 
 

@@ -19,7 +19,7 @@ from swell.settings import SettingsInvalid
 from swell.store.connections import s3_credentials
 from swell.store.connections.s3_credentials import Renewed, credentials_of
 from swell.store.connections.settings import Addressing, S3Settings
-from swell.store.objects import client_of, connect
+from swell.store.s3_objects import client_of, connect
 from swell.testing.cutting_proxy import cutting_proxy
 from swell_embedded.stack import Stack
 from tests.certificates import Certificates

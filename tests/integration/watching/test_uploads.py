@@ -20,7 +20,8 @@ from swell.errors import Unavailable
 from swell.jobs.streams import Nats
 from swell.store.builds.memory import MemoryBuilds
 from swell.store.logs import STREAM, lock_key, log_key
-from swell.store.objects import MemoryObjects, S3Objects, connect
+from swell.store.objects import MemoryObjects
+from swell.store.s3_objects import S3Objects, connect
 from swell_embedded.stack import open_backends
 from tests.integration.store.test_builds import OK, RECIPE
 from tests.stores import LOGS, s3_of

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from builder.__main__ import set_expiry
+from builder.parts import set_expiry
 from swell.errors import Unavailable
 
 

@@ -10,7 +10,7 @@ from swell.concurrency.at_once import at_once
 from swell.errors import NotFound
 from swell.oci.digest import Digest
 from swell.store.blobs import CACHED
-from swell.store.objects import S3Objects
+from swell.store.s3_objects import S3Objects
 
 AT_ONCE = 4
 LOGS, LAYERS, REPORTS = "logs", "layers", "reports"

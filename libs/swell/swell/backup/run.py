@@ -29,9 +29,9 @@ from swell.registry.client import RegistryClient
 from swell.registry.credentials.aws import AwsLogins
 from swell.registry.credentials.keyring import Keyring, parse_auth_file
 from swell.registry.credentials.principal import OPERATOR, CredentialRules
-from swell.store import objects as object_store
+from swell.store import s3_objects as object_store
 from swell.store.connections import redis as redis_store
-from swell.store.objects import S3Objects
+from swell.store.s3_objects import S3Objects
 
 STATE, STREAMS, OBJECTS, IMAGES = PARTS = ("state", "streams", "objects", "images")
 _NAMES = {STATE: "records of Redis", STREAMS: "streams of NATS", OBJECTS: "objects", IMAGES: "images"}

@@ -9,7 +9,7 @@ from swell.jobs.streams import EVENTS, JOBS, Nats, created
 from swell.observe.health import SECONDS, Check
 from swell.rpc.health import READINESS
 from swell.store.connections.redis import translated
-from swell.store.objects import S3Objects
+from swell.store.s3_objects import S3Objects
 
 _PROBE = "health"
 """A key that no object has: its absence is an answer."""

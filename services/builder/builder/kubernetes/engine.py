@@ -5,8 +5,8 @@ When a builder crashes, its Jobs continue. The next builder of the same build fi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self, TypeVar
@@ -14,8 +14,7 @@ from typing import Self, TypeVar
 import httpx2
 import msgspec
 from lightkube import AsyncClient
-from lightkube.config.kubeconfig import KubeConfig, SingleConfig
-from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.core.exceptions import ApiError
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod, Secret
 from lightkube.types import CascadeType
@@ -26,14 +25,15 @@ from builder.domain.failure import BuildFailure
 from builder.domain.remote_build import RemoteBuildSpec, Source
 from builder.engine import ExistingBuild, Note, Recipe, WriteLine, WriteStep, ignore, ignore_step
 from builder.kubernetes import pods
-from builder.kubernetes.manifests import CONTAINER, job, job_name, proxy_files, secret, secret_file
+from builder.kubernetes.cluster import as_failure, get_or_none, open_client, read_lines
+from builder.kubernetes.manifests import job, job_name, proxy_files, secret, secret_file
 from builder.kubernetes.timestamps import Timestamp, parse_timestamp
 from builder.settings import KubernetesSettings
 from swell.build_spec import carry
 from swell.codecs import prepare
 from swell.disk import digest_of_file
 from swell.errors import Unavailable
-from swell.log import log, warn_once_a_second
+from swell.log import log
 from swell.oci.digest import Digest
 from swell.provenance import Evidence
 from swell.registry.client import RegistryClient
@@ -42,16 +42,12 @@ from swell.registry.credentials.principal import PUBLIC
 from swell.store.records import Reason
 
 POLL_SECONDS = 0.5
-RESPONSE_SECONDS = 30
 REMOVED_WITHIN = timedelta(seconds=30)
 OUTAGE = timedelta(seconds=30)  # of the API that a running build tolerates
-SILENCE = timedelta(minutes=1)
 LAST_LINES = timedelta(seconds=10)
 """How long the last lines of an ended pod are requested: they may be lost with its node."""
-_QUOTA = "exceeded quota"  # in the message of a 403 that is temporary; others are permanent
 
 Created = TypeVar("Created", Job, Secret)
-Fetched = TypeVar("Fetched", Job, Pod)
 Link = Callable[[Digest], str | None]
 
 
@@ -85,9 +81,9 @@ class KubernetesEngine:
         Raises:
             Unavailable: the cluster does not respond, or refuses.
         """
-        async with _client(settings) as client:
+        async with open_client(settings) as client:
             try:
-                with _as_failure():
+                with as_failure():
                     [_ async for _ in client.list(Job, labels={"app.kubernetes.io/name": "swell-build"})]
             except BuildFailure as error:
                 raise Unavailable(f"builds cannot run in the cluster: {error}") from error
@@ -119,7 +115,7 @@ class KubernetesEngine:
     async def find(self, recipe: Recipe) -> ExistingBuild | None:
         """Return the times of the Job that an earlier builder created; see `Engine.find`."""
         name = job_name(recipe.build_id)
-        with _as_failure():
+        with as_failure():
             job = await self._job(name)
             pods_of_job = [pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})]
         started = pods.started(job) if job else None
@@ -140,7 +136,7 @@ class KubernetesEngine:
 
     async def _run(self, recipe: Recipe, write_line: WriteLine) -> tuple[Digest, Evidence]:
         files = await self._files(recipe)
-        with _as_failure():
+        with as_failure():
             await self._create(recipe, files)
         while True:
             pod = await self._follow(await self._wait_for_pod(job_name(recipe.build_id)), write_line)
@@ -203,7 +199,7 @@ class KubernetesEngine:
         """
         why, deadline = "the Job has no pod", datetime.now(UTC) + self._settings.kubernetes_patience
         while datetime.now(UTC) < deadline:
-            with _as_failure():
+            with as_failure():
                 candidates = [
                     pod async for pod in self._client.list(Pod, labels={"batch.kubernetes.io/job-name": name})
                 ]
@@ -213,7 +209,7 @@ class KubernetesEngine:
                 if pods.has_started(pod):
                     return pods.name_of(pod)
                 why = pods.waiting_for(pod)
-            with _as_failure():
+            with as_failure():
                 pods.check(await self._job(name))
             await asyncio.sleep(POLL_SECONDS)
         raise BuildFailure(Reason.ENGINE, f"The cluster has not started the build: {why}.")
@@ -228,10 +224,10 @@ class KubernetesEngine:
         while (pod := await self._pod(name)) is not None:
             ended = pods.has_ended(pod)
             try:
-                async with _client(
+                async with open_client(
                     self._settings
                 ) as client:  # closing the client is the only way to close a stream early
-                    async for line in _lines(client, name, last):
+                    async for line in read_lines(client, name, last):
                         timestamp, _, text = line.partition(" ")
                         if last is None or parse_timestamp(timestamp) > last:
                             last = parse_timestamp(timestamp)
@@ -252,15 +248,15 @@ class KubernetesEngine:
         deadline = datetime.now(UTC) + OUTAGE
         while True:
             try:
-                with _as_failure():
-                    return await _get(self._client.get(Pod, name))
+                with as_failure():
+                    return await get_or_none(self._client.get(Pod, name))
             except Unavailable:
                 if datetime.now(UTC) > deadline:
                     raise
             await asyncio.sleep(POLL_SECONDS)
 
     async def _job(self, name: str) -> Job | None:
-        return await _get(self._client.get(Job, name))
+        return await get_or_none(self._client.get(Job, name))
 
     async def _remove(self, name: str) -> None:
         """Remove the Job with its pods and its Secret; a cancellation waits until they are removed."""
@@ -274,7 +270,7 @@ class KubernetesEngine:
 
     async def _delete(self, name: str) -> None:
         try:
-            with _as_failure():
+            with as_failure():
                 async with asyncio.timeout(REMOVED_WITHIN.total_seconds()):
                     while await self._exists(name):  # noqa: ASYNC110 (the cluster sends no event)
                         await asyncio.sleep(POLL_SECONDS)
@@ -292,76 +288,11 @@ class KubernetesEngine:
         return True
 
 
-@asynccontextmanager
-async def _client(settings: KubernetesSettings) -> AsyncIterator[AsyncClient]:
-    timeout = httpx2.Timeout(RESPONSE_SECONDS)
-    try:
-        client = AsyncClient(_cluster(settings), settings.kubernetes_namespace, timeout, trust_env=False)
-    except (ConfigError, OSError) as error:
-        raise Unavailable(f"the configuration of the cluster cannot be read: {error}") from error
-    try:
-        yield client
-    finally:
-        await client.close()
-
-
-async def _get(request: Awaitable[Fetched]) -> Fetched | None:
-    """Return the result of *request*; None for status 404."""
-    try:
-        return await request
-    except ApiError as error:
-        if error.status.code == 404:
-            return None
-        raise
-
-
-async def _lines(client: AsyncClient, pod: str, last: Timestamp | None) -> AsyncIterator[str]:
-    """Yield the lines of *pod*, each with its timestamp, from about *last* on.
-
-    The stream ends after `SILENCE` without a line, because a connection that is lost silently sends no error.
-    """
-    since = last.seconds_ago(datetime.now(UTC)) + 1 if last else None
-    lines = aiter(client.log(pod, container=CONTAINER, follow=True, timestamps=True, since=since, newlines=False))
-    try:
-        while True:
-            async with asyncio.timeout(SILENCE.total_seconds()):
-                line = await anext(lines)
-            yield line
-    except (StopAsyncIteration, TimeoutError):
-        return
-    except RuntimeError as error:  # lightkube 1.0 fails while it reads the body of an error
-        raise httpx2.ReadError("the cluster refuses the log") from error
-
-
-def _cluster(settings: KubernetesSettings) -> SingleConfig | KubeConfig:
-    if settings.kubernetes_config_file:
-        return KubeConfig.from_file(settings.kubernetes_config_file)
-    return KubeConfig.from_service_account()
-
-
 def _proxy_files(settings: KubernetesSettings) -> dict[str, bytes]:
     try:
         return proxy_files(settings)
     except OSError as error:
         raise unreadable_certificates(error) from error
-
-
-@contextmanager
-def _as_failure() -> Iterator[None]:
-    """Raise errors of the cluster's API as `Unavailable` (try again) or `BuildFailure` (the operator has to fix it)."""
-    try:
-        yield
-    except ApiError as error:
-        code = error.status.code or 500
-        if code >= 500 or code in {409, 429} or (code == 403 and _QUOTA in (error.status.message or "")):
-            raise Unavailable(f"the cluster is unavailable: {error.status.message}") from error
-        log.error("request refused by the cluster", error=error.status.message, code=code)
-        raise BuildFailure(
-            Reason.ENGINE, f"The cluster refuses a request of the builder, with status {code}."
-        ) from error
-    except (httpx2.HTTPError, TimeoutError) as error:
-        warn_once_a_second("cluster failed", error=repr(error))
-        raise Unavailable("the cluster does not respond") from error
 
 
 prepare()  # this module and lightkube are imported after the start of the service

@@ -23,7 +23,7 @@ from swell.jobs import streams
 from swell.jobs.settings import NatsSettings
 from swell.jobs.streams import Nats, translated
 from swell.serve import run
-from swell.store import objects
+from swell.store import s3_objects
 from swell.store.connections import redis
 from swell.store.connections.settings import RedisSettings, S3Settings
 from swell.store.encrypted import EncryptedRecords
@@ -59,8 +59,8 @@ async def remove(settings: Settings, name: str, *, dry_run: bool = False) -> Non
     async with (
         redis.connect(settings.redis, ca_file) as state,
         streams.connect(settings.nats, "remove-organisation", ca_file) as nats,
-        objects.connect(s3, s3.logs_bucket, ca_file) as logs,
-        objects.connect(s3, s3.reports_bucket, ca_file) as reports,
+        s3_objects.connect(s3, s3.logs_bucket, ca_file) as logs,
+        s3_objects.connect(s3, s3.reports_bucket, ca_file) as reports,
     ):
         events, audit = RevocationEvents(nats), AuditLog(nats)
         encryption = parse_keys(settings.encryption_keys)

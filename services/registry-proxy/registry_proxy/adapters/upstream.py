@@ -6,22 +6,27 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull
 
 import asyncio
 import copy
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Self
 
 import aiohttp
 
+from registry_proxy.adapters.upstream_responses import (
+    accepted,
+    algorithm,
+    body_of,
+    decoded,
+    digest_header,
+    index_of,
+)
 from registry_proxy.deliver.transfer import Body, Redirect
 from registry_proxy.domain.ranges import Span
 from swell.concurrency.deadline import at_most
 from swell.errors import (
     BlobUnknown,
-    DigestInvalid,
     ManifestInvalid,
     ManifestUnknown,
-    SwellError,
     UpstreamBroken,
     UpstreamDown,
     UpstreamFailed,
@@ -29,8 +34,6 @@ from swell.errors import (
 )
 from swell.log import log
 from swell.net.outbound import (
-    REDIRECTS,
-    Pace,
     check_target,
     follow,
     is_unconnected,
@@ -41,9 +44,8 @@ from swell.net.outbound import (
     send,
     translated,
 )
-from swell.net.ranges import parse_content_range
 from swell.oci.descriptor import Descriptor
-from swell.oci.digest import Digest, parse_digest
+from swell.oci.digest import Digest
 from swell.oci.document import Document, detect
 from swell.oci.media_types import ACCEPT, OCI_INDEX
 from swell.oci.reference import Reference
@@ -58,8 +60,6 @@ from swell.registry.verifier import verified
 
 MANIFEST_BYTES = 4 << 20
 CONFIG_BYTES = 8 << 20
-PACE = Pace(silence=5.0, slowest=16 << 10, window=20.0)
-"""A slower connection is replaced by another one at the same byte."""
 
 
 class RegistryUpstream:
@@ -104,8 +104,8 @@ class RegistryUpstream:
             ManifestInvalid: the content is not a JSON object.
         """
         response, content = await self._read(lambda: self._manifest(reference), MANIFEST_BYTES)
-        content = _decoded(response, content, MANIFEST_BYTES)
-        for digest in filter(None, (reference.digest, _digest_header(response))):
+        content = decoded(response, content, MANIFEST_BYTES)
+        for digest in filter(None, (reference.digest, digest_header(response))):
             verified(content, digest)
         return detect(response.headers.get("Content-Type"), content)
 
@@ -116,7 +116,7 @@ class RegistryUpstream:
             ManifestUnknown: the registry has nothing under that tag or digest.
         """
         digest = await self._head_digest(reference)
-        if digest is None or (reference.digest and _algorithm(reference.digest) != _algorithm(digest)):
+        if digest is None or (reference.digest and algorithm(reference.digest) != algorithm(digest)):
             document = await self.fetch_manifest(reference)
             return reference.digest or document.digest
         if reference.digest not in {None, digest}:
@@ -138,11 +138,11 @@ class RegistryUpstream:
         ) as response:
             if response.status == 200:
                 content = await self._body(response, MANIFEST_BYTES)
-                return _index_of(detect(response.headers.get("Content-Type"), content))
+                return index_of(detect(response.headers.get("Content-Type"), content))
             if response.status not in UNSUPPORTED_STATUS:
                 raise failure(response.status, response.headers, subject, ManifestUnknown)
         try:
-            return _index_of(await self.fetch_manifest(reference.at(referrers_tag(reference.reference))))
+            return index_of(await self.fetch_manifest(reference.at(referrers_tag(reference.reference))))
         except ManifestUnknown:
             return None
 
@@ -156,7 +156,7 @@ class RegistryUpstream:
         if descriptor.size > CONFIG_BYTES:
             raise ManifestInvalid(f"the config of {reference} has more than {CONFIG_BYTES} bytes")
         response, content = await self._read(lambda: self._blob(follow, reference, descriptor.digest), CONFIG_BYTES)
-        content = _decoded(response, content, CONFIG_BYTES)
+        content = decoded(response, content, CONFIG_BYTES)
         return Document(descriptor.media_type, verified(content, descriptor.digest, descriptor.size))
 
     @asynccontextmanager
@@ -177,7 +177,7 @@ class RegistryUpstream:
             target = redirect_of(response)
             if target:
                 await check_target(self._session, target, response.url)
-            yield Redirect(str(target)) if target else _body(response, part)
+            yield Redirect(str(target)) if target else body_of(response, part)
 
     async def head_blob(self, reference: Reference, digest: Digest) -> int | None:
         """Check that the registry serves a blob in the repository of *reference*; return its size in bytes if known.
@@ -193,7 +193,7 @@ class RegistryUpstream:
             response = await self._blob(send, reference, digest)
             response.close()
         subject = f"blob {digest} of repository '{reference.name}'"
-        _accepted(response, subject, BlobUnknown)
+        accepted(response, subject, BlobUnknown)
         return response.content_length if response.status == 200 else None
 
     @asynccontextmanager
@@ -226,11 +226,11 @@ class RegistryUpstream:
         response.release()
         if response.status == 429:
             raise failure(response.status, response.headers, f"repository '{reference}'", ManifestUnknown)
-        return _digest_header(response) if response.status == 200 else None
+        return digest_header(response) if response.status == 200 else None
 
     async def _manifest(self, reference: Reference) -> aiohttp.ClientResponse:
         response = await self._ask_manifest("GET", reference)
-        return _accepted(response, f"repository '{reference}'", ManifestUnknown)
+        return accepted(response, f"repository '{reference}'", ManifestUnknown)
 
     async def _ask_manifest(self, method: str, reference: Reference) -> aiohttp.ClientResponse:
         path = f"manifests/{reference.reference}"
@@ -242,7 +242,7 @@ class RegistryUpstream:
         path, subject = f"blobs/{digest}", f"blob {digest} of repository '{reference.name}'"
         headers = {"Range": f"bytes={part.start}-{part.stop - 1}"} if part else {}
         response = await self._client.ask(sender, "GET", reference, path, {"Accept": "*/*", **headers})
-        return _accepted(response, subject, BlobUnknown, {200, 206} if part else {200})
+        return accepted(response, subject, BlobUnknown, {200, 206} if part else {200})
 
     async def _read(
         self, request: Callable[[], Awaitable[aiohttp.ClientResponse]], limit: int
@@ -261,77 +261,3 @@ class RegistryUpstream:
             with translated(response.url):
                 async with asyncio.timeout(at_most(self._answer_seconds)):
                     return await read(response, limit)
-
-
-def _accepted(
-    response: aiohttp.ClientResponse, subject: str, absent: type[SwellError], good: Collection[int] = (200,)
-) -> aiohttp.ClientResponse:
-    """Return *response* if it has a body or a redirect; raise the error for its status otherwise."""
-    if response.status in good or response.status in REDIRECTS:
-        return response
-    response.release()
-    raise failure(response.status, response.headers, subject, absent)
-
-
-def _decoded(response: aiohttp.ClientResponse, content: bytes, limit: int) -> bytes:
-    """Decompress *content*: some registries send gzip unrequested, and some declare gzip but send plain JSON.
-
-    Raises:
-        UpstreamFailed: the encoding is not gzip, or the content is truncated or longer than *limit* bytes.
-    """
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    host = response.url.authority
-    if encoding == "identity" or content.lstrip().startswith(b"{"):
-        return content
-    if encoding not in {"gzip", "x-gzip"}:
-        raise UpstreamFailed(f"{host} uses a content encoding that was not requested")
-    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        decoded = inflate.decompress(content, limit + 1)
-    except zlib.error as error:
-        raise UpstreamFailed(f"{host} sends invalid gzip") from error
-    if len(decoded) > limit:
-        raise UpstreamFailed(f"{host} sends more than {limit} bytes")
-    if not inflate.eof:
-        raise UpstreamFailed(f"{host} sends truncated gzip")
-    return decoded
-
-
-def _index_of(document: Document) -> Document | None:
-    """Return *document* if it is an index with at least one valid entry."""
-    return document if document.kind == OCI_INDEX and document.manifests else None
-
-
-def _algorithm(digest: str) -> str:
-    return digest.partition(":")[0]
-
-
-def _body(response: aiohttp.ClientResponse, part: Span | None) -> Body:
-    """Return the body of a blob response; some registries ignore `Range`, so cut the *part* out of the whole."""
-    body = pieces(response, PACE)
-    if part is None:
-        return Body(body, response.content_length)
-    if response.status == 200:
-        return Body(_cut(body, part))
-    content_range = parse_content_range(response.headers.get("Content-Range", ""))
-    if content_range is None or content_range[0] != part.start:
-        raise UpstreamFailed(f"{response.url.authority} sends another range than the requested one")
-    return Body(body, response.content_length)
-
-
-async def _cut(body: AsyncIterator[bytes], part: Span) -> AsyncIterator[bytes]:
-    at = 0
-    async for piece in body:
-        if selected := piece[max(0, part.start - at) : max(0, part.stop - at)]:
-            yield selected
-        at += len(piece)
-        if at >= part.stop:
-            return
-
-
-def _digest_header(response: aiohttp.ClientResponse) -> Digest | None:
-    """Return the digest in the response headers; None if it is missing or invalid."""
-    try:
-        return parse_digest(response.headers.get("Docker-Content-Digest", ""))
-    except DigestInvalid:
-        return None

@@ -17,6 +17,7 @@ from msgspec import structs
 from builder.buildkit.daemons.programs import Programs
 from builder.domain.failure import BuildFailure
 from builder.engine import Engine, Recipe, ignore_step
+from builder.kubernetes import cluster as cluster_api
 from builder.kubernetes import engine as kubernetes
 from builder.kubernetes.engine import KubernetesEngine
 from builder.settings import EngineChoice, Isolation, KubernetesSettings
@@ -320,7 +321,7 @@ async def test_a_connection_that_is_lost_silently_does_not_hold_up_the_end(
     subject: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A load balancer in front of the API server can drop connections silently."""
-    monkeypatch.setattr(kubernetes, "SILENCE", timedelta(seconds=2))
+    monkeypatch.setattr(cluster_api, "SILENCE", timedelta(seconds=2))
     subject.cluster.broken.add("mute")
     output = Output()
     async with subject.open(tmp_path) as engine:

@@ -11,7 +11,7 @@ from swell.api.operator import ObjectsUse, StateUse, StreamUse
 from swell.concurrency.single_flight import SingleFlight
 from swell.jobs.consumers import sizes
 from swell.store.connections.redis import translated
-from swell.store.objects import S3Objects
+from swell.store.s3_objects import S3Objects
 
 PREFIXES = {
     "logs": ("",),

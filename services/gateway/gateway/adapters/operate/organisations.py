@@ -16,8 +16,8 @@ from gateway.domain.access.vault import organisation_owner
 from gateway.operate.organisations import Found
 from swell.store import keys
 from swell.store.connections.redis import text, translated
-from swell.store.objects import S3Objects
 from swell.store.reports import SCANS
+from swell.store.s3_objects import S3Objects
 
 SCANNED = 1000  # keys at a time
 MAX_NEEDED = 500_000  # builds
