@@ -105,22 +105,22 @@ class BuildkitEngine:
     async def _prepared(self, recipe: Recipe, tail: Tail) -> AsyncIterator[BuildRun]:
         """Yield the build of *recipe*, ready to run, with a daemon, its files, and what the daemon connects to."""
         settings, target = self._settings, parse_reference(recipe.target_image.removeprefix(SCHEME))
-        pulls = await self._credentials.pulls(recipe)
-        images = base_images(recipe.containerfile, recipe.platform, (BUILDKIT,), recipe.options)
-        logins, proxy = docker_config(pulls, images), EgressProxy(self._policy, settings)
-        gateway = await push_gateway_for(
-            recipe,
-            target,
-            images,
-            credentials=self._credentials,
-            session=self._session,
-            settings=settings,
-            write_line=tail,
-            accepted=self._accepted,
-        )
         async with AsyncExitStack() as opened:
+            pulls = await self._credentials.pulls(recipe)
             tasks = await opened.enter_async_context(TaskOwner())
             annotations = tasks.start(base_annotations(recipe, pulls, self._session, settings, self._accepted))
+            images = base_images(recipe.containerfile, recipe.platform, (BUILDKIT,), recipe.options)
+            logins, proxy = docker_config(pulls, images), EgressProxy(self._policy, settings)
+            gateway = await push_gateway_for(
+                recipe,
+                target,
+                images,
+                credentials=self._credentials,
+                session=self._session,
+                settings=settings,
+                write_line=tail,
+                accepted=self._accepted,
+            )
             with as_build_failure():
                 lease = await opened.enter_async_context(self._daemons.take(group_of(recipe, pulls)))
             rules = source_policy(logins, images, recipe.base_rules)

@@ -177,12 +177,17 @@ class ImageCache:
         await self._keyring.load(reference, self._principal)
 
     async def _tag_digest(self, reference: Reference, *, fresh: bool = False) -> tuple[Digest, bool]:
-        """Return the digest of *reference*'s tag, and whether it is stale; a *fresh* one is read from the registry."""
+        """Return the digest of *reference*'s tag, and whether it is stale; a *fresh* one is read from the registry.
+
+        A fresh one that was not known is read with its manifest, which callers need next: with GET only.
+        """
         if not fresh and (tag := self._tag(reference, TAG_SECONDS)):
             _TAGS.hit()
             return tag.digest, False
         _TAGS.miss()
         tag = self._tag(reference, self._stale_seconds)
+        if fresh and tag is None:
+            return (await self._fetches.run(self._key(reference), lambda: self._read_tag(reference))).digest, False
         try:
             lookup = self._tag_lookups.run(self._key(reference), lambda: self.head_manifest_now(reference))
             return await self._wait_at_most(WAIT_SECONDS if tag else None, lookup), False

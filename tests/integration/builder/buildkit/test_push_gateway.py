@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from msgspec import Struct
 
 from builder.buildkit.network.push_gateway import PushGateway, Repository
 from builder.buildkit.provenance.attestation import Attestation
@@ -46,6 +47,19 @@ class Gateway:
         return status
 
 
+class Blobs(Struct, frozen=True):
+    """The blobs of a buildkitd that has all or none."""
+
+    has_all: bool
+    are_new: bool
+
+    def has_blob(self, _: str) -> bool:
+        return self.has_all
+
+    def has_new_blob(self, _digest: str, _since: float, _limit: int) -> bool:
+        return self.are_new
+
+
 @asynccontextmanager
 async def opened(
     registry: Registry,
@@ -53,6 +67,7 @@ async def opened(
     attestation: Attestation | None = None,
     *,
     has_blobs: bool = True,
+    new_blobs: bool = False,
     mounts: bool = True,
 ) -> AsyncIterator[Gateway]:
     allowed = Policy(frozenset({registry.address}))
@@ -69,7 +84,7 @@ async def opened(
 
         gateway = PushGateway(registries, repositories, bases, attestation, may_mount)
         listening = socket.create_server(("127.0.0.1", 0))
-        async with gateway.serve(listening, lambda _: has_blobs):
+        async with gateway.serve(listening, Blobs(has_all=has_blobs, are_new=new_blobs)):
             yield Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", client, gateway)
 
 
@@ -157,6 +172,23 @@ async def test_an_upload_that_a_mount_has_begun_is_used() -> None:
         assert await gateway.push_blob("push/gated/made", b"three") == 201
     assert plain.requests["POST uploads"] == 3
     assert sorted(plain.blobs.values()) == [b"one", b"three", b"two"]
+    assert plain._uploads == {}
+
+
+async def test_a_small_blob_of_the_build_is_sent_at_once() -> None:
+    """To ask the registry whether it has the blob, or can mount it, takes longer. One upload a blob, and none is left."""
+    auth = b'{"auths": {}}'
+    async with (
+        http_registry() as plain,
+        opened(Registry(plain.authority, Path(), ""), auth, Attestation(), new_blobs=True) as gateway,
+    ):
+        for content in (b"one", b"two"):
+            path = f"/v2/push/gated/made/blobs/sha256:{sha256(content).hexdigest()}"
+            assert (await gateway.ask("HEAD", path))[0] == 404
+            assert await gateway.push_blob("push/gated/made", content) == 201
+    assert plain.requests["POST uploads"] == 2
+    assert plain.requests["HEAD blobs"] == 0
+    assert sorted(plain.blobs.values()) == [b"one", b"two"]
     assert plain._uploads == {}
 
 

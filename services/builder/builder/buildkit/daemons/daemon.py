@@ -11,6 +11,7 @@ Steps so reach the world, but neither buildkitd nor this machine's loopback; bui
 """
 
 import asyncio
+import os
 import socket
 import time
 from asyncio.subprocess import Process
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from msgspec import Struct, field
 
@@ -84,8 +86,20 @@ class Daemon(Struct, kw_only=True, eq=False):
 
     def has_blob(self, digest: str) -> bool:
         """Whether buildkitd has all bytes of *digest* (`sha256:…`); it verifies them before it stores them here."""
-        stores = (self.directory / "work/state").glob("*/content/blobs")
-        return any((store / digest.replace(":", "/")).is_file() for store in stores)
+        return self._blob(digest) is not None
+
+    def has_new_blob(self, digest: str, since: float, limit: int) -> bool:
+        """Whether `has_blob`, with at most *limit* bytes, which were stored after *since*, as `time.time` counts."""
+        blob = self._blob(digest)
+        return blob is not None and blob.st_size <= limit and blob.st_mtime >= since
+
+    def _blob(self, digest: str) -> os.stat_result | None:
+        for store in (self.directory / "work/state").glob("*/content/blobs"):
+            with suppress(OSError):
+                found = (store / digest.replace(":", "/")).stat(follow_symlinks=False)
+                if S_ISREG(found.st_mode):
+                    return found
+        return None
 
     async def listen(self, addresses: Sequence[tuple[str, int]]) -> list[socket.socket]:
         """Sockets that listen at *addresses* of buildkitd's network.

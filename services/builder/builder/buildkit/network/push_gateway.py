@@ -8,8 +8,10 @@ pushing one tag takes, and reading and writing the layer cache. Source: OCI dist
 
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from aiohttp import web
 from msgspec import Struct
@@ -31,6 +33,17 @@ REGISTRY = f"{HOST}:{PORT}"
 
 _PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs/uploads|blobs)/(?P<reference>[^/]*)")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SMALL = 256 << 10  # bytes of a blob that is sent faster than the registry says whether it has it
+
+
+class Store(Protocol):
+    """The blobs of buildkitd."""
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether buildkitd has all bytes of *digest*."""
+
+    def has_new_blob(self, digest: str, since: float, limit: int) -> bool:
+        """Whether `has_blob`, with at most *limit* bytes, which were stored after *since*, as `time.time` counts."""
 
 
 class Repository(Struct, frozen=True):
@@ -61,6 +74,8 @@ class PushGateway:
         self._possession = Possession(self.registry, bases, may_mount, self._uploads.begun)
         self.attestation = attestation
         self._is_tagged = False
+        self._store: Store | None = None
+        self._since = time.time()
 
     @property
     def cache(self) -> Reference | None:
@@ -75,18 +90,16 @@ class PushGateway:
         return self._is_tagged and self.attestation is not None and self.cache is None
 
     @asynccontextmanager
-    async def serve(self, listening: socket.socket, daemon_has: Callable[[str], bool]) -> AsyncIterator[None]:
-        """Serve connections of *listening* for the length of the block.
-
-        *daemon_has* says whether buildkitd has all bytes of a digest.
-        """
-        self._possession.daemon_has = daemon_has
+    async def serve(self, listening: socket.socket, store: Store) -> AsyncIterator[None]:
+        """Serve connections of *listening*, from the buildkitd with *store*, for the length of the block."""
+        self._store, self._possession.daemon_has = store, store.has_blob
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await runner.setup()
         try:
             await web.SockSite(runner, listening).start()
             yield
         finally:
+            await self._uploads.cancel()
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -147,12 +160,18 @@ class PushGateway:
     async def _has_blob(
         self, request: web.BaseRequest, target: Reference, digest: str, attestation: Attestation | None
     ) -> web.StreamResponse | None:
-        """Return whether buildkitd need not push the blob *digest*."""
+        """Return whether buildkitd need not push the blob *digest*.
+
+        It sends a small one of this build at once: to ask the registry, and for a mount, would take longer.
+        """
         if request.method != "HEAD":
             return None
         if attestation and digest == EMPTY_CONFIG_DIGEST:
             return found(digest)  # so that it is not pushed
         is_statement = attestation and STATEMENT in request.headers.get("Accept", "")
+        if attestation and not is_statement and self._store and self._store.has_new_blob(digest, self._since, _SMALL):
+            self._uploads.begin(target)
+            return error(404, "BLOB_UNKNOWN", "this build has not pushed that blob")
         if not is_statement and await self._possession.may_reuse(target, digest):
             response = await self.registry.read(request, target, f"blobs/{digest}")
             response.release()

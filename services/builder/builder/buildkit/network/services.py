@@ -33,6 +33,6 @@ async def services_of(
         for each in sockets:
             opened.callback(each.close)
         await opened.enter_async_context(egress_proxy.serve(proxy))
-        await opened.enter_async_context(gateway.serve(pushes, daemon.has_blob))
+        await opened.enter_async_context(gateway.serve(pushes, daemon))
         await opened.enter_async_context(forwarding(dict(zip(services, others, strict=True))))
         yield

@@ -5,8 +5,9 @@ Source: OCI distribution-spec, "Pushing Blobs",
 https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
 """
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 
 from aiohttp import ClientResponse, web
 from msgspec import Struct
@@ -15,6 +16,7 @@ from yarl import URL
 from builder.buildkit.network.answers import ANY_TYPE, error, found, headers_of
 from builder.buildkit.network.target_registry import TargetRegistry
 from builder.buildkit.provenance.attestation import MAX_BLOB, Attestation
+from swell.concurrency.tasks import TaskOwner
 from swell.errors import UpstreamBroken, UpstreamFailed
 from swell.oci.digest import digest_of
 from swell.oci.reference import Reference
@@ -37,11 +39,22 @@ class Uploads:
     def __init__(self, registry: TargetRegistry) -> None:
         self._registry = registry
         self._uploads: dict[str, _Upload] = {}
-        self._begun: dict[str, list[ClientResponse]] = {}
+        self._begun: dict[str, list[Awaitable[ClientResponse]]] = {}
+        self._tasks = TaskOwner()
 
     def begun(self, target: Reference, response: ClientResponse) -> None:
         """Use the upload that *response* begins for the next blob: the repository of *target* did not mount one."""
-        self._begun.setdefault(target.name, []).append(response)
+        begun = asyncio.get_running_loop().create_future()
+        begun.set_result(response)
+        self._begun.setdefault(target.name, []).append(begun)
+
+    def begin(self, target: Reference) -> None:
+        """Start an upload in the repository of *target*, for a blob that buildkitd is about to send."""
+        self._begun.setdefault(target.name, []).append(self._tasks.start(self._registry.start_upload(target)))
+
+    async def cancel(self) -> None:
+        """Stop what `begin` has started and no blob has used."""
+        await self._tasks.cancel()
 
     async def start(self, name: str, target: Reference, attestation: Attestation | None) -> web.Response:
         """Start an upload. With *attestation*, the registry gets it with its bytes, if it is for the registry."""
@@ -72,7 +85,7 @@ class Uploads:
     async def _place(self, target: Reference) -> URL:
         """Start an upload in the registry, and return where it takes the bytes."""
         begun = self._begun.get(target.name)
-        response = begun.pop() if begun else await self._registry.start_upload(target)
+        response = await (begun.pop() if begun else self._registry.start_upload(target))
         if response.status != 202:
             raise answered(response.status, f"{target.registry} answers {response.status}")
         return _place_of(response, target, response.url)
