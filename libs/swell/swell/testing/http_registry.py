@@ -137,6 +137,8 @@ class HttpRegistry:
             name = uuid.uuid4().hex
             self._uploads[name] = bytearray()
             return self._progress(202, repository, name)
+        if request.method == "DELETE":
+            return web.Response(status=204 if self._uploads.pop(name, None) is not None else 404)
         if name not in self._uploads:
             return web.Response(status=404)
         if request.method == "GET":

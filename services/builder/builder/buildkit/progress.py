@@ -22,6 +22,8 @@ _LONGEST_SILENCE = timedelta(seconds=5)
 MOST_VERTICES = 10_000
 MOST_TRANSFERS = 50_000
 LONGEST_NAME = 4000  # characters of a step's name, and of its error
+EXPORT = "exporting to image"
+"""The name of the step that begins when all steps of the container file have ended."""
 CHUNK = 4000  # bytes of lines that are passed on together: calls, not lines, are what costs time
 
 

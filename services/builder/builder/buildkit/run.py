@@ -13,12 +13,13 @@ from builder.buildkit.limits import watched
 from builder.buildkit.network.egress import EgressProxy
 from builder.buildkit.network.push_gateway import PushGateway
 from builder.buildkit.output import follow
-from builder.buildkit.progress import Progress
+from builder.buildkit.progress import EXPORT, Progress
 from builder.domain.failure import BuildFailure
 from builder.domain.time_limit import retry_push
 from builder.engine import Recipe, WriteLine, WriteStep, ignore_step
 from builder.settings import EngineSettings
 from builder.unpushed import Keeping, UnpushedImages
+from swell.api.builds import BuildStep
 
 
 class BuildRun(Struct, frozen=True, kw_only=True):
@@ -69,9 +70,15 @@ class BuildRun(Struct, frozen=True, kw_only=True):
     async def _run(self, command: Sequence[str], write_line: WriteLine, write_step: WriteStep) -> Progress:
         daemon, progress = self.lease.daemon, Progress()
         before, self.gateway.registry.trouble = GroupEvents.of(daemon), None
+
+        async def pass_on(step: BuildStep) -> None:
+            if step.name == EXPORT:
+                self.gateway.expect_push()
+            await write_step(step)
+
         secrets = {secret_file(name): content for name, content in self.recipe.secrets.items()}
         async with watched(daemon, self.settings, progress), daemon.client(command, self.logins, secrets) as client:
-            result = await follow(client, progress, write_line, write_step, self.names, lambda: self.gateway.is_pushed)
+            result = await follow(client, progress, write_line, pass_on, self.names, lambda: self.gateway.is_pushed)
         if result.status:
             raise failure_of(result, before, self.lease, progress, self.gateway, self.proxy, self.settings)
         return progress

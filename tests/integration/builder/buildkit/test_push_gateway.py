@@ -176,7 +176,7 @@ async def test_an_upload_that_a_mount_has_begun_is_used() -> None:
 
 
 async def test_a_small_blob_of_the_build_is_sent_at_once() -> None:
-    """To ask the registry whether it has the blob, or can mount it, takes longer. One upload a blob, and none is left."""
+    """To ask the registry whether it has the blob, or can mount it, takes longer. Each has one upload; none is left."""
     auth = b'{"auths": {}}'
     async with (
         http_registry() as plain,
@@ -189,6 +189,24 @@ async def test_a_small_blob_of_the_build_is_sent_at_once() -> None:
     assert plain.requests["POST uploads"] == 2
     assert plain.requests["HEAD blobs"] == 0
     assert sorted(plain.blobs.values()) == [b"one", b"two"]
+    assert plain._uploads == {}
+
+
+async def test_uploads_are_begun_before_an_image_is_pushed() -> None:
+    """The registry begins them while buildkitd still writes the image. What is not used is cancelled."""
+    auth = b'{"auths": {}}'
+    async with (
+        http_registry() as plain,
+        opened(Registry(plain.authority, Path(), ""), auth, Attestation(), new_blobs=True) as gateway,
+    ):
+        gateway.inner.expect_push()
+        gateway.inner.expect_push()
+        path = f"/v2/push/gated/made/blobs/sha256:{sha256(b'one').hexdigest()}"
+        assert (await gateway.ask("HEAD", path))[0] == 404
+        assert await gateway.push_blob("push/gated/made", b"one") == 201
+        assert plain.requests["POST uploads"] == 2
+    assert plain.requests["POST uploads"] == 2
+    assert plain.requests["DELETE uploads"] == 1
     assert plain._uploads == {}
 
 

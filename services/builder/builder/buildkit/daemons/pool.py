@@ -141,8 +141,8 @@ class DaemonPool:
                 self._background(opened.closing.aclose())
 
     async def _tidy(self, opened: _Opened, discarded: Sequence[Path]) -> None:
-        opened.daemon.prepare_client()
         await opened.daemon.ending.wait()  # for buildctl, which may still write its result
+        opened.daemon.prepare_client()
         for path in discarded:
             await in_thread(remove, path)
         opened.daemon.used = await used(opened.daemon.directory)

@@ -73,7 +73,7 @@ class PushGateway:
         self._uploads = Uploads(self.registry)
         self._possession = Possession(self.registry, bases, may_mount, self._uploads.begun)
         self.attestation = attestation
-        self._is_tagged = False
+        self._is_tagged = self._is_expected = False
         self._store: Store | None = None
         self._since = time.time()
 
@@ -89,6 +89,13 @@ class PushGateway:
         """
         return self._is_tagged and self.attestation is not None and self.cache is None
 
+    def expect_push(self) -> None:
+        """Start the uploads of a config and a layer, which buildkitd is about to send, if it sends an image."""
+        if self.attestation and not self._is_expected:
+            self._is_expected = True
+            for target in (each.reference for each in self._repositories.values() if not each.is_cache):
+                self._uploads.begin_ahead(target, 2)
+
     @asynccontextmanager
     async def serve(self, listening: socket.socket, store: Store) -> AsyncIterator[None]:
         """Serve connections of *listening*, from the buildkitd with *store*, for the length of the block."""
@@ -99,7 +106,7 @@ class PushGateway:
             await web.SockSite(runner, listening).start()
             yield
         finally:
-            await self._uploads.cancel()
+            await self._uploads.close()
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

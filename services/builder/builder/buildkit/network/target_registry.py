@@ -50,6 +50,13 @@ class TargetRegistry:
         response.release()
         return response
 
+    async def cancel_upload(self, target: Reference, url: URL) -> None:
+        """Cancel the upload at *url*, as registries of the Docker API can; others drop it after some time.
+
+        Source: "Canceling an Upload", https://github.com/distribution/distribution/blob/v2.8.3/docs/spec/api.md
+        """
+        (await self._client.ask_url(send, "DELETE", target, url, {})).release()
+
     async def continue_upload(
         self,
         method: str,

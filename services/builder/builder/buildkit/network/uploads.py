@@ -8,6 +8,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import suppress
 
 from aiohttp import ClientResponse, web
 from msgspec import Struct
@@ -22,6 +23,7 @@ from swell.oci.digest import digest_of
 from swell.oci.reference import Reference
 from swell.registry.responses import answered
 
+_CANCEL_WITHIN = 2.0  # seconds
 _HEADERS = ("Accept", "Content-Type", "Content-Length", "Content-Range")
 
 
@@ -39,22 +41,45 @@ class Uploads:
     def __init__(self, registry: TargetRegistry) -> None:
         self._registry = registry
         self._uploads: dict[str, _Upload] = {}
-        self._begun: dict[str, list[Awaitable[ClientResponse]]] = {}
+        self._begun: dict[Reference, list[Awaitable[ClientResponse]]] = {}
         self._tasks = TaskOwner()
+        self._ahead = 0
 
     def begun(self, target: Reference, response: ClientResponse) -> None:
         """Use the upload that *response* begins for the next blob: the repository of *target* did not mount one."""
         begun = asyncio.get_running_loop().create_future()
         begun.set_result(response)
-        self._begun.setdefault(target.name, []).append(begun)
+        self._begun.setdefault(target, []).append(begun)
 
     def begin(self, target: Reference) -> None:
         """Start an upload in the repository of *target*, for a blob that buildkitd is about to send."""
-        self._begun.setdefault(target.name, []).append(self._tasks.start(self._registry.start_upload(target)))
+        if self._ahead:
+            self._ahead -= 1
+        else:
+            self._begin(target)
 
-    async def cancel(self) -> None:
-        """Stop what `begin` has started and no blob has used."""
+    def begin_ahead(self, target: Reference, count: int) -> None:
+        """Start the uploads of the next *count* calls of `begin`."""
+        self._ahead += count
+        for _ in range(count):
+            self._begin(target)
+
+    def _begin(self, target: Reference) -> None:
+        self._begun.setdefault(target, []).append(self._tasks.start(self._registry.start_upload(target)))
+
+    async def close(self) -> None:
+        """Cancel the uploads that no blob has used."""
+        unused = [self._cancel(target, each) for target, begun in self._begun.items() for each in begun]
+        self._begun.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CANCEL_WITHIN):
+                await asyncio.gather(*unused, return_exceptions=True)
         await self._tasks.cancel()
+
+    async def _cancel(self, target: Reference, begun: Awaitable[ClientResponse]) -> None:
+        response = await begun
+        if response.status == 202:
+            await self._registry.cancel_upload(target, _place_of(response, target, response.url))
 
     async def start(self, name: str, target: Reference, attestation: Attestation | None) -> web.Response:
         """Start an upload. With *attestation*, the registry gets it with its bytes, if it is for the registry."""
@@ -84,7 +109,7 @@ class Uploads:
 
     async def _place(self, target: Reference) -> URL:
         """Start an upload in the registry, and return where it takes the bytes."""
-        begun = self._begun.get(target.name)
+        begun = self._begun.get(target)
         response = await (begun.pop() if begun else self._registry.start_upload(target))
         if response.status != 202:
             raise answered(response.status, f"{target.registry} answers {response.status}")
