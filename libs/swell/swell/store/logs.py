@@ -18,7 +18,7 @@ STREAM = "LOGS"
 ATTEMPT = "Swell-Attempt"  # the number of the attempt
 FIRST_LINE = "Swell-First-Line"  # the number of the first line of the message
 STEPS = "Swell-Steps"  # a JSON array of `LoggedStep`, in ASCII; NATS limits all headers of a message to 64 KiB
-COMPLETE = "Swell-Complete"  # in the last message, which has no lines: the object is stored
+COMPLETE = "Swell-Complete"  # in the last message, which has no lines: there are no others
 
 
 def log_subject(build_id: str) -> str:

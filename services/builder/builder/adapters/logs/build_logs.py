@@ -104,15 +104,10 @@ class BuildLog:
         try:
             if error is None:
                 await self._write_end()
-                self._sender.finish()
                 self._file.close()
-                await self._store()
-        except BaseException:
-            await self._sender.close(complete=False)
-            raise
-        else:
-            await self._sender.close(complete=error is None)
+                await at_once(2, (self._store, lambda: self._sender.close(complete=True)))
         finally:
+            await self._sender.close(complete=False)
             self._clear_held()
             self._file.close()
             self._path.unlink(missing_ok=True)

@@ -65,17 +65,14 @@ class LineSender:
         self._waiting.append(step)
         self._arrived.set()
 
-    def finish(self) -> None:
-        """Send the waiting lines now: no other ones follow."""
+    async def close(self, *, complete: bool) -> None:
+        """Send the waiting lines and end; if *complete*, also send that these are all. Another call does nothing."""
         self._closing.set()
         self._arrived.set()
-
-    async def close(self, *, complete: bool) -> None:
-        """Send the waiting lines and end; if *complete*, also send that the whole log is stored."""
-        self.finish()
         with suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(0 if self._unavailable else _TIMEOUT):
-                await self._sending
+                if not self._sending.done():
+                    await self._sending
                 if complete:
                     await self._publish(b"", {COMPLETE: "yes"})
         self._sending.cancel()
