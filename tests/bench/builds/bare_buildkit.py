@@ -22,6 +22,12 @@ class Buildctl(Struct, frozen=True):
     daemon: Daemon
     auth_file: str
 
+    async def prepare(self) -> None:
+        """Start the process of the next buildctl in advance, as a builder does: it enters the daemon's namespaces."""
+        self.daemon.prepare_client()
+        if self.daemon.next_client:
+            await self.daemon.next_client
+
     async def build_and_push(
         self,
         image: str,
