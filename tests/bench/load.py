@@ -1,6 +1,6 @@
 """Load: wrk keeps 16 connections busy for some seconds, in one thread."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -29,15 +29,22 @@ class Load(Struct, frozen=True):
 
 
 async def load(
-    url: str, headers: Mapping[str, str] | None = None, *, post: Path | None = None, seconds: int = SECONDS
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    post: Path | None = None,
+    seconds: int = SECONDS,
+    connections: int = CONNECTIONS,
+    cores: Collection[int] = (),
 ) -> Load:
-    """GET *url*, or POST the JSON file *post* to it, for *seconds*.
+    """GET *url*, or POST the JSON file *post* to it, for *seconds*; wrk runs on *cores*, or on any.
 
     Raises:
         CannotMeasure: a response was an error, or none arrived.
     """
     fields = [f"-H{name}: {value}" for name, value in (headers or {}).items()]
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout=5s", f"-s{_SCRIPT}", *fields, url]
+    pinned = ["taskset", "--cpu-list", ",".join(map(str, cores))] if cores else []
+    command = [*pinned, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=5s", f"-s{_SCRIPT}", *fields, url]
     output = await run(*command, *(["--", str(post)] if post else []), within=seconds + 20)
     seen = msgspec.json.decode(output.splitlines()[-1], type=Load)
     if seen.errors or not seen.requests:

@@ -1,23 +1,31 @@
 """Several workers of one gateway, beside a single process: what they share may not cost what more cores bring.
 
-A machine with two cores cannot show how many cores scale. So four workers on one core are compared with one process on
-that core: if they answer as many requests together, a request costs the same in each, and more cores bring more.
+A machine with two cores cannot show how many cores scale, and one process with its load already uses both. So two
+workers on both cores have to answer as many requests as one process there, with as many connections.
+
+Four workers with a core each are simulated: they have one core, the load has the other one, and they take turns, one
+running while the others are stopped. If they answer as many requests as one process on that core, a request costs the
+same in each, and more cores bring more. Each worker has as many connections as the one process.
 """
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 
+from swell.concurrency.background import background
 from swell_embedded.processes.child import Child
 from tests.bench.bar import Bar, Compared, Result, Round, judge
-from tests.bench.load import load
+from tests.bench.load import CONNECTIONS, load
 from tests.bench.place import ACCEPT, BASE, Place
 from tests.e2e.environment import gateway_beside
 
 ROUNDS = 3
 WORKERS = 4
+TURN = 0.1  # seconds in which one worker runs alone
 START_SECONDS = 60
 
 TOTAL = Bar(
@@ -30,26 +38,51 @@ TOTAL = Bar(
     at_least=True,
 )
 PINNED = Bar(
-    name=f"warm manifest by tag, {WORKERS} workers on one core, requests/s",
+    name=f"warm manifest by tag, {WORKERS} workers with a core each, simulated, a core",
     unit="requests/s",
     must=0.85,
     aim=0.95,
     compared=Compared.RATIO,
-    peer="one process on that core",
+    peer="one process on a core",
     at_least=True,
 )
 
 
 async def workers(place: Place) -> list[Result]:
-    """Measure gateways beside that of the stack, alternately; the load runs on all cores."""
-    token, every = await place.token(), os.sched_getaffinity(0)
-    one_core = {min(every)}
+    """Measure gateways of several workers and of one process alternately."""
+    token, cores = await place.token(), os.sched_getaffinity(0)
     async with _gateway(place, 1) as one:
         async with _gateway(place, 2) as two:
-            total = [await _rates(place, token, one, two, every) for _ in range(ROUNDS)]
+            total = [
+                Round(*[await _rate(place, token, each, 2 * CONNECTIONS) for each in (two, one)]) for _ in range(ROUNDS)
+            ]
         async with _gateway(place, WORKERS) as four:
-            pinned = [await _rates(place, token, one, four, one_core) for _ in range(ROUNDS)]
+            pinned = [await _taking_turns(place, token, four, one, cores) for _ in range(ROUNDS)]
     return [judge(TOTAL, total), judge(PINNED, pinned)]
+
+
+async def _taking_turns(
+    place: Place, token: str, four: tuple[str, int], one: tuple[str, int], cores: set[int]
+) -> Round:
+    mine, others = {min(cores)}, cores - {min(cores)} or cores
+    for _, process in (four, one):
+        _pin(process, mine)
+    async with background(_take_turns([*_children(four[1])])):
+        ours = await _rate(place, token, four, WORKERS * CONNECTIONS, others)
+    return Round(ours, await _rate(place, token, one, CONNECTIONS, others))
+
+
+async def _take_turns(processes: Sequence[int]) -> None:
+    """Let each of *processes* run while the others are stopped, until cancelled."""
+    try:
+        while True:
+            for runs in processes:
+                for each in processes:
+                    os.kill(each, SIGCONT if each == runs else SIGSTOP)
+                await asyncio.sleep(TURN)
+    finally:
+        for each in processes:
+            os.kill(each, SIGCONT)
 
 
 @asynccontextmanager
@@ -65,19 +98,26 @@ async def _gateway(place: Place, count: int) -> AsyncIterator[tuple[str, int]]:
         await child.stop()
 
 
-async def _rates(place: Place, token: str, peer: tuple[str, int], ours: tuple[str, int], cores: set[int]) -> Round:
-    return Round(await _rate(place, token, ours, cores), await _rate(place, token, peer, cores))
+async def _rate(
+    place: Place, token: str, gateway: tuple[str, int], connections: int, cores: Collection[int] = ()
+) -> float:
+    """Requests per second of *gateway*; the load runs on *cores*, or on any."""
+    manifest = place.path(gateway[0], "manifests", f"wt/{token}/{BASE}")
+    loading = partial(load, manifest, ACCEPT, connections=connections, cores=cores)
+    await loading(seconds=1)  # every worker stores the grant and the manifest
+    return (await loading()).per_second
 
 
-async def _rate(place: Place, token: str, gateway: tuple[str, int], cores: set[int]) -> float:
-    """Requests per second of *gateway*, whose processes run on *cores*."""
-    url, process = gateway
-    for thread in _threads(process):
-        with suppress(ProcessLookupError):  # it has ended
-            os.sched_setaffinity(thread, cores)
-    manifest = place.path(url, "manifests", f"wt/{token}/{BASE}")
-    await load(manifest, ACCEPT, seconds=1)  # every worker stores the grant and the manifest
-    return (await load(manifest, ACCEPT)).per_second
+def _pin(process: int, cores: set[int]) -> None:
+    for each in (process, *_children(process)):
+        for thread in Path(f"/proc/{each}/task").iterdir():
+            with suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(int(thread.name), cores)
+
+
+def _children(process: int) -> Iterator[int]:
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        yield from map(int, (thread / "children").read_text().split())
 
 
 async def _until_listening(port: int, count: int) -> None:
@@ -93,11 +133,3 @@ async def _until_listening(port: int, count: int) -> None:
 def _listeners(port: int) -> int:
     sockets = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     return sum(fields[1].endswith(f":{port:04X}") and fields[3] == "0A" for fields in sockets)
-
-
-def _threads(process: int) -> Iterator[int]:
-    """The threads of *process* and of its children."""
-    for task in Path(f"/proc/{process}/task").iterdir():
-        yield int(task.name)
-        for child in (task / "children").read_text().split():
-            yield from _threads(int(child))
