@@ -46,8 +46,15 @@ CEILING = Bar(
     at_least=True,
 )
 TAIL = Bar(
-    name="warm manifest by tag, p99 to its own p50", unit="ms", must=3, aim=2, compared=Compared.RATIO, peer="p50"
+    name="warm manifest by tag, p99 as a multiple of p50",
+    unit="times",
+    must=1.25,
+    aim=1,
+    compared=Compared.RATIO,
+    peer="bare ASGI on the same server",
 )
+"""Two cores have three busy threads: the load, the server's and Python's. What one waits for another is in the tail of
+both programs; ours may not add to it. Reasons: `docs/decisions/0049-what-bounds-the-figures.md`."""
 EXTREME = Bar(name="warm manifest by tag, p99.9", unit="ms", must=20, aim=5)
 CPU = Bar(name="CPU time of the gateway for a warm manifest", unit="us", must=70, aim=40)
 
@@ -69,7 +76,7 @@ async def ceilings(place: Place) -> list[Result]:
     return [
         judge(LIMIT, [Round(mine.per_second, limited.per_second) for limited, _, mine, _ in rounds]),
         judge(CEILING, [Round(mine.per_second, bare_load.per_second) for _, bare_load, mine, _ in rounds]),
-        judge(TAIL, [Round(mine.p99 / 1000, mine.p50 / 1000) for _, _, mine, _ in rounds]),
+        judge(TAIL, [Round(mine.p99 / mine.p50, bare_load.p99 / bare_load.p50) for _, bare_load, mine, _ in rounds]),
         judge(EXTREME, [Round(mine.p999 / 1000) for _, _, mine, _ in rounds]),
         judge(CPU, [Round(cpu) for *_, cpu in rounds]),
     ]
