@@ -15,9 +15,11 @@ from contextlib import asynccontextmanager, suppress
 
 from swell_sandbox.process import children
 
-# Files come through stdin, as a tar archive, into a file system in memory that only this process sees.
+# Files come through stdin, as a tar archive, into a file system in memory that only this process sees. The line before
+# it is read by the shell itself, which needs less memory than a waiting tar.
 _WITH_FILES = """\
 mount -t tmpfs -o size=8m,mode=700 tmpfs "$DOCKER_CONFIG"
+read -r _
 tar -x -f - -C "$DOCKER_CONFIG" --no-same-owner
 . "$DOCKER_CONFIG/command"
 """
@@ -50,7 +52,7 @@ async def send_command(process: Process, command: Sequence[str], files: Mapping[
     assert process.stdin is not None  # noqa: S101  (a pipe)
     script = f"exec {shlex.join(command)} < /dev/null\n".encode(errors="surrogateescape")
     with suppress(OSError):
-        process.stdin.write(_archive({**files, "command": script}))
+        process.stdin.write(b"\n" + _archive({**files, "command": script}))
         await process.stdin.drain()
         process.stdin.close()
 
