@@ -36,7 +36,7 @@ from swell.concurrency.periodic import every
 from swell.errors import Unavailable
 from swell.jobs import streams
 from swell.jobs.consume import Redelivery, consume
-from swell.jobs.messages import BuildDone, ScanJob
+from swell.jobs.messages import BuildDone, ScanDone, ScanJob
 from swell.jobs.pause import Pause
 from swell.jobs.streams import Nats
 from swell.jobs.user_credentials import user_credentials
@@ -64,8 +64,8 @@ from swell.store.workers.running_workers import Workers
 
 NAME = "scanner"
 REPUBLISH_INTERVAL, PUBLISH_INTERVAL = timedelta(seconds=30), timedelta(seconds=30)
-SBOM_TRIES = 20
-"""Deliveries of an event for an SBOM, with pauses of at most 15 s, while its registry or a backend is unavailable."""
+SBOM_TRIES = Redelivery(most=20, longest_pause=timedelta(minutes=5))  # over about an hour
+"""Deliveries of an event for an SBOM, over about an hour: its registry or a backend is unavailable, or syft fails."""
 SPARE_DAYS = 7  # reports stay longer than the records that name them
 DATABASE_AGE = Gauge("swell_scan_database_age_seconds", "Age of the vulnerability database; +Inf if it is missing.")
 
@@ -166,15 +166,11 @@ async def open_registry_client(settings: Settings, nats: Nats, opened: AsyncExit
 
 
 async def list_packages_of_builds(settings: Settings, nats: Nats, sboms: BuildSboms) -> None:
-    """List the packages of one build at a time, beside scans, until cancelled."""
-    await consume(
-        nats.stream,
-        "scanner-sboms",
-        BuildDone,
-        sboms.on_build_done,
-        lease=settings.job_lease,
-        redelivery=Redelivery(most=SBOM_TRIES),
-    )
+    """List the packages of one build at a time, beside scans, until cancelled; and those that a scan has not listed."""
+    take = partial(consume, nats.stream, lease=settings.job_lease, redelivery=SBOM_TRIES)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(take("scanner-sboms", BuildDone, sboms.on_build_done, give_up=sboms.give_up))
+        tasks.create_task(take("scanner-sboms-of-scans", ScanDone, sboms.on_scan_done, give_up=sboms.give_up_scan))
 
 
 async def consume_jobs(

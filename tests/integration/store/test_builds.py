@@ -12,7 +12,7 @@ from swell.oci.digest import Digest
 from swell.store import keys
 from swell.store.builds import Builds, RedisBuilds
 from swell.store.builds.memory import MemoryBuilds
-from swell.store.records import BuildResult, MirrorImage, Signing, SigningState, Submission
+from swell.store.records import BuildResult, Listing, ListingState, MirrorImage, Signing, SigningState, Submission
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 RECIPE = Submission(
@@ -181,6 +181,20 @@ async def test_attempts_are_counted_until_the_build_is_reopened(builds: Builds) 
     assert await builds.begin(build_id) == 1
     assert await builds.unfinished(timedelta(0)) == [build_id]
     assert await builds.finish(build_id, OK) == OK
+
+
+async def test_a_failed_list_of_packages_is_stored_until_one_succeeds(builds: Builds) -> None:
+    """It replaces the one before."""
+    build_id, _ = await builds.submit(RECIPE)
+    assert await builds.listing(build_id) is None
+
+    for attempt in (1, 2):
+        listing = Listing(state=ListingState.RETRYING, attempts=attempt, time=NOON, reason="no", failures=1)
+        await builds.put_listing(build_id, listing)
+        assert await builds.listing(build_id) == listing
+    await builds.put_listing(build_id, None)
+
+    assert await builds.listing(build_id) is None
 
 
 async def test_the_last_attempt_to_sign_is_stored(builds: Builds) -> None:

@@ -3,16 +3,17 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from scanner.build_sboms import BuildSboms
 from scanner.catalogue import Catalogue
 from scanner.domain.failure import ScanFailure
 from swell.errors import Unavailable
-from swell.jobs.messages import BuildDone, SbomStored
+from swell.jobs.messages import BuildDone, SbomStored, ScanDone
 from swell.oci.digest import digest_of
 from swell.registry.credentials.principal import limited_to
 from swell.store.builds.memory import MemoryBuilds
-from swell.store.records import BuildResult, Child, MirrorImage, Submission
+from swell.store.records import BuildResult, Child, ListingState, MirrorImage, Submission
 from swell.store.scans import ScanProblem, ScanSubmission
 from swell.store.scans.memory import MemoryScans
 from swell.store.scans.records import build_key
@@ -41,6 +42,10 @@ class Site:
 
     async def sbom_stored(self, event: SbomStored) -> None:
         self.events.append(event)
+
+    async def listing(self, build_id: str) -> tuple[ListingState, int, str] | None:
+        known = await self.builds.listing(build_id)
+        return (known.state, known.attempts, known.reason) if known else None
 
     async def built(self, *, succeeded: bool = True, **fields: object) -> BuildDone:
         values = {
@@ -94,15 +99,74 @@ async def test_builds_with_another_source_of_their_sbom_are_left_out(site: Site)
 
 
 async def test_an_image_that_cannot_be_listed_is_left_and_an_unavailable_registry_is_not(site: Site) -> None:
-    """The first would fail again; after the second, the event is delivered again."""
+    """The first would fail again; after the second, the event is delivered again. The record says both."""
     event = await site.built()
     site.images.failures = [ScanFailure(ScanProblem.IMAGE, "too large"), Unavailable("no answer")]
 
     await site.sboms.on_build_done(event, 1)
+    assert await site.listing(event.id) == (ListingState.GIVEN_UP, 1, "too large")
     with pytest.raises(Unavailable):
         await site.sboms.on_build_done(event, 2)
 
     assert site.events == []
+    assert await site.listing(event.id) == (ListingState.RETRYING, 2, "no answer")
+
+
+async def test_a_failing_program_is_tried_again_a_few_times(site: Site) -> None:
+    """It may have been killed. Outages of the registry do not count; after a success nothing is recorded."""
+    event = await site.built()
+    killed = ScanFailure(ScanProblem.TOOL, "syft was killed")
+    site.images.failures = [killed, *[Unavailable("no answer")] * 9, killed]
+
+    for attempt in range(1, 12):
+        with pytest.raises(Unavailable):
+            await site.sboms.on_build_done(event, attempt)
+    assert await site.listing(event.id) == (ListingState.RETRYING, 11, "syft was killed")
+    await site.sboms.on_build_done(event, 12)
+
+    assert await site.listing(event.id) is None and len(site.events) == 1
+
+
+async def test_a_program_that_always_fails_is_given_up(site: Site) -> None:
+    """After five failures; the record has the last reason, and so has a dead letter."""
+    event = await site.built()
+    site.images.failures = [ScanFailure(ScanProblem.MEMORY, "out of memory")] * 5
+
+    for attempt in range(1, 5):
+        with pytest.raises(Unavailable):
+            await site.sboms.on_build_done(event, attempt)
+    await site.sboms.on_build_done(event, 5)
+    assert await site.listing(event.id) == (ListingState.GIVEN_UP, 5, "out of memory")
+
+    await site.sboms.give_up(event.id, "was delivered 20 times")
+    state, _, reason = await site.listing(event.id) or ("", 0, "")
+    assert state is ListingState.GIVEN_UP
+    assert reason == "its job was delivered 20 times; at last: out of memory"
+
+
+async def test_a_scan_that_fails_before_it_lists_packages_leaves_no_gap(site: Site) -> None:
+    """Its build gets the SBOM afterwards. A scan that has failed later, or has not failed, has stored one."""
+    event = await site.built()
+    submission = ScanSubmission(key=build_key(event.id), image=REPOSITORY, created=BUILT, build_id=event.id)
+    scan_id, _ = await site.scans.request("d700b75853d8096c", submission, "client")
+    await site.sboms.on_build_done(event, 1)
+    assert site.tool.catalogued == []
+
+    done = ScanDone(
+        id=scan_id, image=REPOSITORY, platform="linux/amd64", succeeded=False, finished=BUILT, build_id=event.id
+    )
+    site.images.failures = [ScanFailure(ScanProblem.TOOL, "syft was killed")]
+    with pytest.raises(Unavailable):
+        await site.sboms.on_scan_done(done, 1)
+    await site.sboms.on_scan_done(done, 2)
+
+    assert len(site.tool.catalogued) == 1 and len(site.events) == 1
+    await site.sboms.on_scan_done(replace(done, succeeded=True), 1)
+    await site.sboms.on_scan_done(replace(done, build_id=""), 1)
+    assert len(site.events) == 1
+    await site.sboms.give_up_scan(scan_id, "was delivered 20 times")
+    await site.sboms.on_scan_done(done, 1)
+    assert len(site.events) == 1
 
 
 async def test_an_image_without_packages_has_nothing_to_attach() -> None:

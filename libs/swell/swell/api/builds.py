@@ -43,11 +43,24 @@ class SignatureStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_de
     issuer: str | None = None
 
 
+class SbomStatus(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Why a built image has no SBOM yet: `status` is RETRYING after a failed attempt to list its packages, or GIVEN_UP.
+
+    `attempts` is the number of the last attempt, `time` its end, and `reason` says why it failed.
+    """
+
+    status: str
+    attempts: int
+    time: datetime
+    reason: str
+
+
 class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """`GET /v1alpha1/builds/{buildId}`; `duration`, `exit_status`, `digest` and `reason` are there once it has ended.
 
     `queue_position` is there while it waits: 1 for the build that begins next. `reason` is the kind of failure.
     `build_child_ids` are the builds of its platforms where there are several; one that needed none is not among them.
+    `sbom` is only there while an attempt to list the packages has failed.
     `signature` is missing if the server signs nothing, and before the first attempt to sign the image.
     """
 
@@ -69,6 +82,7 @@ class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     reason: str | None = None
     scan_id: str | None = None
     signature: SignatureStatus | None = None
+    sbom: SbomStatus | None = None
 
 
 class BuildPage(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -167,6 +167,28 @@ class Signing(Struct, frozen=True, kw_only=True, omit_defaults=True):
     issuer: str = ""
 
 
+class ListingState(StrEnum):
+    """Where the list of the packages of an image is, after a failure."""
+
+    RETRYING = "RETRYING"
+    """Another attempt follows."""
+    GIVEN_UP = "GIVEN_UP"
+    """No further attempt follows by itself."""
+
+
+class Listing(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The last attempt to list the packages of the image of a build, which failed; the scanner writes and removes it.
+
+    `failures` are those of the program, among `attempts`. `reason` is the last one.
+    """
+
+    state: ListingState
+    attempts: int
+    time: datetime
+    reason: str
+    failures: int = 0
+
+
 class Build(Struct, frozen=True, kw_only=True):
     """A build and, once it has ended, its result. A cancelled build ends soon, or has ended."""
 

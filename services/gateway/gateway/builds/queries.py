@@ -16,6 +16,7 @@ from swell.api.builds import (
     ChildBuild,
     ChildBuilds,
     ContainerStatus,
+    SbomStatus,
     SignatureStatus,
     seconds,
 )
@@ -25,7 +26,7 @@ from swell.naming.image_name import ORAS
 from swell.oci.reference import parse_reference
 from swell.store.attestations import Attestation
 from swell.store.builds import Builds
-from swell.store.records import Build, Signing, SigningState, Submission
+from swell.store.records import Build, Listing, Signing, SigningState, Submission
 
 DEFAULT_PAGE, MAX_PAGE = 20, 100  # builds
 NOT_SIGNED = "a successful build gets it shortly after its end, if the operator has set a signing key"
@@ -131,6 +132,7 @@ class BuildQueries:
             record,
             scan_id=await self._scan_status.of_build(build_id),
             signature=_signature(await self._builds.signing(build_id) if build.result else None),
+            sbom=_sbom(await self._builds.listing(build_id) if build.result else None),
         )
 
     async def list_builds(self, image: str, cursor: str | None, limit: int | None) -> BuildPage:
@@ -288,6 +290,12 @@ def _signature(signing: Signing | None) -> SignatureStatus | None:
         identity=signing.identity or None,
         issuer=signing.issuer or None,
     )
+
+
+def _sbom(listing: Listing | None) -> SbomStatus | None:
+    if listing is None:
+        return None
+    return SbomStatus(status=listing.state, attempts=listing.attempts, time=listing.time, reason=listing.reason)
 
 
 def missing_statement(signing: Signing | None) -> str:

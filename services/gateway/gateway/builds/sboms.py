@@ -15,7 +15,7 @@ from swell.provenance import Provenance, parse_provenance
 from swell.signing.predicates import spdx
 from swell.store.attestations import Attestation
 from swell.store.builds import Builds
-from swell.store.records import Build, BuildResult, Child
+from swell.store.records import Build, BuildResult, Child, Listing, ListingState
 from swell.store.reports import SbomFormat, sbom_key
 
 MOST_LOCK = 8 << 20
@@ -97,6 +97,8 @@ class SbomQueries:
         stored = await self._reports.open(sbom_key(repository, build.result.digest, SbomFormat.SPDX))
         if stored is not None:
             return stored
+        if (listing := await self._builds.listing(build.id)) is not None:
+            raise NotFound(f"the build {build.id} has no SBOM{missing_list(listing)}")
         reason = missing_statement(await self._builds.signing(build.id))
         if not reason:
             reason = SOON if await self._scanners.are_running() else NO_SCANNER
@@ -112,6 +114,15 @@ class SbomQueries:
         content = await self._statements.attestation(build.id, Attestation.PROVENANCE)
         facts = parse_provenance(content) if content else None  # a signed one has no licences of packages
         return await asyncio.to_thread(_document, build, result, bytes(lock[:MOST_LOCK]), facts)
+
+
+def missing_list(listing: Listing) -> str:
+    """The end of a sentence about the packages of an image that could not be listed."""
+    if listing.state is ListingState.RETRYING:
+        return (
+            f" yet: attempt {listing.attempts} to list its packages failed, and another one follows: {listing.reason}"
+        )
+    return f": its packages could not be listed, after {listing.attempts} attempts: {listing.reason}"
 
 
 def _document(build: Build, result: BuildResult, lock: bytes, facts: Provenance | None) -> bytes | None:

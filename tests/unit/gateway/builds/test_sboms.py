@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.builds.sboms import SbomQueries
 from swell.errors import BadRequest, NotFound
 from swell.oci.digest import digest_of
 from swell.store.attestations import Attestation
 from swell.store.builds.memory import MemoryBuilds
-from swell.store.records import BuildResult, Child, Signing, SigningState, Submission
+from swell.store.records import BuildResult, Child, Listing, ListingState, Signing, SigningState, Submission
 from swell.store.reports import SbomFormat, sbom_key
 from tests.unit.gateway.doubles import NOON, RunningScanners
 
@@ -106,6 +107,13 @@ async def test_a_missing_sbom_says_why(site: Site) -> None:
         build_id, Signing(state=SigningState.RETRYING, attempts=3, time=NOON, reason="the registry is full")
     )
     with pytest.raises(NotFound, match="attempt 3 .* another one follows: the registry is full"):
+        await site.sbom(build_id)
+    listing = Listing(state=ListingState.RETRYING, attempts=2, time=NOON, reason="syft was killed")
+    await site.builds.put_listing(build_id, listing)
+    with pytest.raises(NotFound, match="no SBOM yet: attempt 2 .* another one follows: syft was killed"):
+        await site.sbom(build_id)
+    await site.builds.put_listing(build_id, replace(listing, state=ListingState.GIVEN_UP))
+    with pytest.raises(NotFound, match="could not be listed, after 2 attempts: syft was killed"):
         await site.sbom(build_id)
     with pytest.raises(NotFound, match="no image"):
         await site.sbom(failed)

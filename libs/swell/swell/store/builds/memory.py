@@ -9,7 +9,7 @@ from msgspec import structs
 from swell.store.builds.interest import CancelOutcome, CancelState
 from swell.store.builds.queue import child_ids, has_other_inputs, inputs_of, is_being_cancelled, queue_is_full
 from swell.store.builds.records import build_ids
-from swell.store.records import Build, BuildResult, Signing, Submission
+from swell.store.records import Build, BuildResult, Listing, Signing, Submission
 
 
 class MemoryBuilds:
@@ -20,6 +20,7 @@ class MemoryBuilds:
         self._builds: dict[str, Build] = {}
         self._latest: dict[str, str] = {}
         self._signings: dict[str, Signing] = {}
+        self._listings: dict[str, Listing] = {}
         self._counters: Counter[str] = Counter()
         self._inputs: dict[str, str] = {}
         self._queued: defaultdict[str, list[str]] = defaultdict(list)
@@ -140,6 +141,15 @@ class MemoryBuilds:
 
     async def signing(self, build_id: str) -> Signing | None:
         return self._signings.get(build_id)
+
+    async def put_listing(self, build_id: str, listing: Listing | None) -> None:
+        if listing is None:
+            self._listings.pop(build_id, None)
+        else:
+            self._listings[build_id] = listing
+
+    async def listing(self, build_id: str) -> Listing | None:
+        return self._listings.get(build_id)
 
     async def reopen(self, build_id: str) -> None:
         self._builds[build_id] = structs.replace(self._builds[build_id], result=None)

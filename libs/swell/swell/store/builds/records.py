@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from swell.store.records import Build, BuildResult, Signing
+from swell.store.records import Build, BuildResult, Listing, Signing
 
 
 class BuildRecords(Protocol):
@@ -41,6 +41,12 @@ class BuildRecords(Protocol):
 
     async def signing(self, build_id: str) -> Signing | None:
         """Return what is known about the signature; None before the first attempt, and without a signing key."""
+
+    async def put_listing(self, build_id: str, listing: Listing | None) -> None:
+        """Replace what is known about the list of the packages of the image of *build_id*; None after a success."""
+
+    async def listing(self, build_id: str) -> Listing | None:
+        """Return the last attempt to list the packages, if it failed."""
 
     async def reopen(self, build_id: str) -> None:
         """Remove the result and the attempts of *build_id*, because it is built again."""

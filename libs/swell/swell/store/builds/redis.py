@@ -12,7 +12,7 @@ from swell.store.builds.interest import CancelOutcome, CancelState
 from swell.store.builds.queue import child_ids, has_other_inputs, inputs_of, is_being_cancelled, queue_is_full
 from swell.store.builds.records import build_ids
 from swell.store.connections.redis import text, translated
-from swell.store.records import Build, BuildResult, Signing, Submission
+from swell.store.records import Build, BuildResult, Listing, Signing, Submission
 
 Arguments = list[str | bytes | int | float]
 
@@ -155,6 +155,19 @@ class _RedisRecords:
         with translated():
             stored = await self._redis.get(keys.build(build_id, keys.SIGNING))
         return msgspec.json.decode(stored, type=Signing) if stored else None
+
+    async def put_listing(self, build_id: str, listing: Listing | None) -> None:
+        key = keys.build(build_id, keys.LISTING)
+        with translated():
+            if listing is None:
+                await self._redis.delete(key)
+            else:
+                await self._redis.set(key, msgspec.json.encode(listing), ex=self._life)
+
+    async def listing(self, build_id: str) -> Listing | None:
+        with translated():
+            stored = await self._redis.get(keys.build(build_id, keys.LISTING))
+        return msgspec.json.decode(stored, type=Listing) if stored else None
 
     async def reopen(self, build_id: str) -> None:
         with translated():

@@ -33,6 +33,7 @@ _BUILD_PARTS = (
     keys.LEASE,
     "scans",
     keys.SIGNING,
+    keys.LISTING,
 )
 
 

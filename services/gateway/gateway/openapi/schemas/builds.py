@@ -10,6 +10,7 @@ SCHEMAS = {
     "BuildPage": "A page of builds, newest first.",
     "BuildRecord": "The record of a build.",
     "SignatureStatus": "The signature of a built image.",
+    "SbomStatus": "Why a built image has no SBOM yet.",
     "BuildCompression": "The compression of an image's layers.",
     "CompressionMode": "A compression of layers.",
     "ChildBuilds": "The builds of single platforms.",
@@ -44,7 +45,14 @@ PROPERTIES = {
         "buildChildIds": "The builds of single platforms, if there are several platforms.",
         "reason": _REASON,
         "scanId": "Id of the scan of the image; missing without one.",
+        "sbom": "Why the image has no SBOM yet; missing unless listing its packages has failed.",
         "signature": "The signature of the image; missing if the server signs nothing, and before the first attempt.",
+    },
+    "SbomStatus": {
+        "status": "`RETRYING` after a failed attempt to list the packages; or `GIVEN_UP`.",
+        "attempts": "Number of the last attempt.",
+        "time": f"When it ended, {INSTANT}.",
+        "reason": "Why it failed.",
     },
     "SignatureStatus": {
         "status": "`SIGNED`; `RETRYING` after a failed attempt; or `GIVEN_UP`.",
