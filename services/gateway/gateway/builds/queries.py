@@ -29,7 +29,7 @@ from swell.store.builds import Builds
 from swell.store.records import Build, Listing, Signing, SigningState, Submission
 
 DEFAULT_PAGE, MAX_PAGE = 20, 100  # builds
-NOT_SIGNED = "a successful build gets it shortly after its end, if the operator has set a signing key"
+NOT_SIGNED = "a successful build gets it shortly after its end, if the operator has images signed"
 _CONTAINER_ID = re.compile("[0-9a-f]{16}")
 
 
