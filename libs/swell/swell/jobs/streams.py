@@ -92,7 +92,7 @@ async def connect(
                 reconnect_time_wait=1,
                 drain_timeout=5,
                 error_cb=_log_error,
-                disconnected_cb=_log_lost,
+                disconnected_cb=partial(_log_lost, client),
                 reconnected_cb=partial(_restore, stream),
             )
             for config in STREAMS:
@@ -219,8 +219,9 @@ async def _log_error(error: Exception) -> None:
     log.warning("nats error", error=repr(error))
 
 
-async def _log_lost() -> None:
-    log.warning("nats connection lost")
+async def _log_lost(client: Client) -> None:
+    if not (client.is_closed or client.is_draining):  # it was closed on purpose
+        log.warning("nats connection lost")
 
 
 async def _restore(stream: JetStreamContext) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from gateway.domain.access.api_key import PREFIX
 from gateway.domain.access.identity import ANONYMOUS, Identity
 from gateway.domain.platform import Login
 from swell.errors import EndpointUnpaired, TokenInvalid, Unauthorized
@@ -80,7 +81,8 @@ class Authenticator:
         *login* has all that the body says about its sender, if it may say more than *token* and *endpoint*.
 
         The token in the body takes precedence. An unknown *bearer* is ignored: it may be meant for a reverse proxy. One
-        that is meant for this server, but is not valid, is refused.
+        that is meant for this server (it has the prefix of issued keys, or is a JWT of a known issuer), but is not
+        valid, is refused.
 
         Raises:
             TokenInvalid: it is a token of a known issuer, but it is not valid or has expired.
@@ -116,5 +118,7 @@ class Authenticator:
             return await self._identities.identify(bearer, None)
         except TokenInvalid:
             raise
-        except Unauthorized:
+        except Unauthorized as error:
+            if bearer and bearer.startswith(PREFIX):
+                raise Unauthorized("the API key is unknown: it was revoked, has expired, or is mistyped") from error
             return ANONYMOUS

@@ -17,6 +17,7 @@ from gateway.access.guess_limiter import GuessLimiter
 from gateway.adapters.access.api_keys import ApiKey, ApiKeys, hash_of, new_key
 from gateway.commands import keys as keys_command
 from gateway.commands.keys import entry_of
+from gateway.domain.access import api_key
 from gateway.domain.access.identity import ANONYMOUS, USER_SCOPES, Caller, Identity, Scope
 from gateway.domain.quota import Quota
 from gateway.http.caller import Callers, ClientAddress, bearer, networks
@@ -86,6 +87,12 @@ async def test_a_header_counts_when_the_body_brings_nothing(open_door: Authentic
 async def test_a_header_that_we_do_not_know_is_not_for_us(open_door: Authenticator) -> None:
     """It may be a proxy's in front of us."""
     assert (await open_door.authenticate(None, bearer="a proxy's")).is_anonymous
+
+
+async def test_an_issued_key_that_is_not_known_does_not_become_anonymous(open_door: Authenticator) -> None:
+    """It has the prefix of this server's keys: it was revoked, so the request is refused."""
+    with pytest.raises(Unauthorized, match="was revoked"):
+        await open_door.authenticate(None, bearer=api_key.new_key())
 
 
 @pytest.mark.parametrize("bearer_", [None, "a proxy's"])
