@@ -116,7 +116,7 @@ class Mutant:
 
 
 def mutants_of(path: str) -> list[Mutant]:
-    """All mutants of the module at *path*. Docstrings, annotations, imports, error messages and logs stay."""
+    """All mutants of the module at *path*. Docstrings, annotations, imports, exports, error messages and logs stay."""
     tree = ast.parse(Path(path).read_text())
     ignored = {id(inner) for node in ast.walk(tree) for root in _ignored(node) for inner in ast.walk(root)}
     return [
@@ -138,6 +138,8 @@ def _ignored(node: ast.AST) -> Iterator[ast.AST]:
             yield annotation
         case ast.AnnAssign():
             yield node.annotation
+        case ast.Assign(targets=[ast.Name(id="__all__")]):
+            yield node
         case ast.Raise(exc=ast.Call() as call):
             yield call
         case ast.Call(func=ast.Name(id="NewType"), args=[name, *_]):

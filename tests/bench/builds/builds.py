@@ -25,7 +25,7 @@ BUILDS = 10  # in a round, alternately of Swell and of the peer
 CACHED = 100  # responses in a round
 LARGE = 170 << 20  # bytes of a base image
 SETTLING = 0.05  # seconds between two builds: what one leaves to do is not the other's
-_PATIENCE = 30.0
+_TIME_LIMIT = 30.0
 
 FIRST_LINE = Bar(name="submit to first log line, p50", unit="ms", must=100, aim=50)
 _PEER = "buildctl build --push, warm daemon"
@@ -66,7 +66,7 @@ class BuildEvents:
 
     async def end(self, build_id: str) -> float:
         """Return when *build_id* ended, on the clock of `time.perf_counter`."""
-        done, when = await asyncio.wait_for(self._ends[build_id], _PATIENCE)
+        done, when = await asyncio.wait_for(self._ends[build_id], _TIME_LIMIT)
         if not done.succeeded:
             raise CannotMeasure(f"the build {build_id} failed")
         return when

@@ -17,7 +17,7 @@ from tests.bench.place import Place, open_place
 ROUNDS = 3
 BUILDS = 10  # in a round
 PAUSE = 0.002  # seconds between two requests for a signature
-PATIENCE = 30.0  # seconds
+TIME_LIMIT = 30.0  # seconds
 
 SIGNED = Bar(name="signing and attaching, after the end of a build, p50", unit="ms", must=100, aim=60)
 
@@ -41,7 +41,7 @@ async def _signed_after(place: Place, events: BuildEvents) -> float:
     body = b64encode(containerfile(place).encode()).decode()
     build_id = (await place.submit(containerFile=body))["buildId"]
     ended = await events.end(build_id)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIME_LIMIT):
         while not await _is_signed(place, build_id):  # noqa: ASYNC110  (another process signs)
             await asyncio.sleep(PAUSE)
     return (time.perf_counter() - ended) * 1000

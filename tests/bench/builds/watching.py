@@ -18,7 +18,7 @@ from tests.bench.process import CannotMeasure
 ROUNDS = 3
 WATCHERS = 1000
 LINES = 30  # a tenth of a second apart
-_PATIENCE = 60.0
+_TIME_LIMIT = 60.0
 _WORK = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"  # some tens of milliseconds of a core
 
 SEEN = Bar(name="log line to watcher, 1,000 watchers, p50", unit="ms", must=50, aim=50)
@@ -62,7 +62,7 @@ async def _build(place: Place, ear: BuildEvents, watchers: int) -> Watched:
     tasks = [asyncio.create_task(_watch(place, build_id)) for _ in range(watchers)]
     try:
         ended = await ear.end(build_id)
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIME_LIMIT):
             seen = [each for task in tasks for each in await task]
     finally:
         for task in tasks:

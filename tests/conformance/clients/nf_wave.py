@@ -22,7 +22,7 @@ KEYS = (
 NO_CONFIG = dict.fromkeys(("entrypoint", "cmd", "env", "workingDir", "layers"))
 POLL_EVERY = 1.0  # seconds
 
-_PATIENCE = RetryRules(frozenset({429, 500, 502, 503, 504}), first_wait=0.45, heeds_retry_after=True)
+_RULES = RetryRules(frozenset({429, 500, 502, 503, 504}), first_wait=0.45, heeds_retry_after=True)
 
 
 class TaskFailed(Exception):
@@ -40,7 +40,7 @@ class Container(Struct, frozen=True):
 
 class NfWave:
     def __init__(self, endpoint: str, clock: Clock | None = None) -> None:
-        self.wire = Wire(endpoint, _PATIENCE, clock)
+        self.wire = Wire(endpoint, _RULES, clock)
 
     async def submit(self, fields: Mapping[str, Any] | bytes) -> Container:
         """Return the container for *fields*, or for a complete body.

@@ -22,7 +22,7 @@ POLL_EVERY = 10.0  # seconds
 LIMIT, LIMIT_WITH_TOKEN = timedelta(minutes=15), timedelta(minutes=25)
 LEAST_SERVER = (1, 31, 0)
 
-_PATIENCE = RetryRules(frozenset({249, 502, 503, 504}), first_wait=0.15)
+_RULES = RetryRules(frozenset({249, 502, 503, 504}), first_wait=0.15)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,9})?(Z|[+-]\d\d:\d\d)")
 _SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 _TEXTS = ("requestId", "containerToken", "targetImage", "containerImage", "buildId", "scanId")
@@ -56,7 +56,7 @@ class Number(str):
 
 class WaveCli:
     def __init__(self, endpoint: str, clock: Clock | None = None) -> None:
-        self.wire = Wire(endpoint, _PATIENCE, clock)
+        self.wire = Wire(endpoint, _RULES, clock)
 
     async def run(
         self, body: Mapping[str, Any] | bytes, output: Output = Output.PLAIN, *, wait: timedelta | None = None

@@ -61,12 +61,12 @@ class RetryRules(Struct, frozen=True):
 class Wire:
     """Sends requests to *endpoint*; slashes at its end are removed, its path is used."""
 
-    def __init__(self, endpoint: str, patience: RetryRules, clock: Clock | None = None) -> None:
+    def __init__(self, endpoint: str, rules: RetryRules, clock: Clock | None = None) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.clock = clock or Clock()
         self.attempts: list[tuple[str, bytes | None]] = []
         """The method and path of every request, with its body."""
-        self._patience = patience
+        self._rules = rules
 
     async def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -80,10 +80,10 @@ class Wire:
         reply: Reply | None = None
         for attempt in range(ATTEMPTS):
             reply = await self._once(method, path, body, sent)
-            if reply and reply.status not in self._patience.statuses:
+            if reply and reply.status not in self._rules.statuses:
                 return reply
             if attempt < ATTEMPTS - 1:
-                await self.clock.sleep(self._patience.wait(attempt, reply))
+                await self.clock.sleep(self._rules.wait(attempt, reply))
         if reply is None:
             raise Unreachable(f"Unable to connect to {self.endpoint}")
         return reply

@@ -362,7 +362,7 @@ async def test_a_built_image_is_signed_and_a_mirror_is_not(
 
 
 async def test_the_image_of_a_container_file_gets_an_sbom(swell: Swell, upstreams: Upstreams, target: Target) -> None:
-    """Nobody has asked for a scan: the scanner lists the packages after the build, and the builder attaches them."""
+    """No scan was requested: the scanner lists the packages after the build, and the builder attaches them."""
     layer = Layer(*rootfs.layer_of(rootfs.debian({"libdemo": "1.0-1"})))
     base = await push(f"{upstreams.open}/acme/with-packages:1", layer)
     answer = await swell.build(f"FROM {base}\nLABEL sbom=yes\n")

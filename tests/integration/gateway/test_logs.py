@@ -66,7 +66,7 @@ async def test_a_log_that_grows_while_it_is_read_ends_all_the_same(nats: Nats, l
 
 
 async def test_a_reader_that_leaves_early_leaves_nothing_behind(nats: Nats, lines: BuildLogs) -> None:
-    """Its consumer goes, or a server would collect one for each impatient client."""
+    """Its consumer goes, or a server would collect one for each hurried client."""
     for number in range(3):
         await publish_line(nats, f"line {number}\n")
     log = lines.so_far(BUILD)

@@ -48,8 +48,8 @@ async def test_a_caller_continues_without_the_lease_after_the_timeout(redis: Red
 async def test_the_name_of_a_lease_hides_its_token(redis: Redis) -> None:
     """The lease's name is logged, and tokens must not be."""
     with capture_logs() as lines:
-        impatient = RedisLeases(redis, timeout=timedelta(milliseconds=60))
-        async with RedisLeases(redis).hold(KEY), impatient.hold(KEY):
+        hurried = RedisLeases(redis, timeout=timedelta(milliseconds=60))
+        async with RedisLeases(redis).hold(KEY), hurried.hold(KEY):
             pass
 
     assert [line["event"] for line in lines] == ["continued without the lease"]

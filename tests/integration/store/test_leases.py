@@ -14,7 +14,7 @@ from swell.errors import Unavailable
 from swell.store.leases import Leases
 
 TERM = timedelta(milliseconds=1500)  # it is renewed after a third of it, also on a machine that is busy
-PATIENCE = timedelta(seconds=30)
+TIME_LIMIT = timedelta(seconds=30)
 
 
 async def test_only_one_has_a_lease(redis: Redis) -> None:
@@ -49,7 +49,7 @@ async def test_the_lease_of_the_dead_is_void_after_its_term(redis: Redis) -> Non
     assert await Leases(redis, TERM).take("a")
     started = time.monotonic()
 
-    assert await Leases(redis, TERM).take("a", PATIENCE)
+    assert await Leases(redis, TERM).take("a", TIME_LIMIT)
     assert time.monotonic() - started > TERM.total_seconds() * 0.5
 
 
@@ -76,7 +76,7 @@ async def test_a_waiter_has_it_as_soon_as_it_is_released(redis: Redis) -> None:
         assert await waiting
 
 
-async def test_patience_has_an_end(redis: Redis) -> None:
+async def test_waiting_has_an_end(redis: Redis) -> None:
     """The lease of the other one is left alone."""
     await redis.set("a", "slow holder")
 

@@ -449,7 +449,7 @@ class MemoryLeases:
     def __init__(self) -> None:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def take(self, key: str, patience: timedelta) -> AbstractAsyncContextManager[None] | None:
+    async def take(self, key: str, time_limit: timedelta) -> AbstractAsyncContextManager[None] | None:
         return self._locks[key]
 
 

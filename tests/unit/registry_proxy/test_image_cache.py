@@ -254,7 +254,7 @@ async def test_stale_documents_are_served_while_a_registry_fails(
 async def test_a_silent_registry_is_waited_for_only_so_long(
     registry: Registry, kept: ImageCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is something to serve: the client behind has less patience than the registry's deadline."""
+    """Where there is something to serve: the client behind waits less long than the registry may take."""
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
     document = registry.push(TAG)
     await kept.fetch_manifest(TAG)

@@ -15,13 +15,13 @@ RETRY_FOR = timedelta(minutes=2)
 PAUSES = (0.5, 15.0)  # seconds: the first pause, doubled each time, and the longest one
 
 
-async def retry_until_available(operation: Callable[[], Awaitable[T]], patience: timedelta = RETRY_FOR) -> T:
+async def retry_until_available(operation: Callable[[], Awaitable[T]], time_limit: timedelta = RETRY_FOR) -> T:
     """Return the result of *operation*, which is retried while it raises `Unavailable`.
 
     Raises:
-        Unavailable: the operation has been unavailable for *patience*.
+        Unavailable: the operation has been unavailable for *time_limit*.
     """
-    deadline = monotonic() + patience.total_seconds()
+    deadline = monotonic() + time_limit.total_seconds()
     pause, longest = PAUSES
     while True:
         try:

@@ -96,13 +96,13 @@ class Authorizer:
         self,
         session: aiohttp.ClientSession,
         keyring: Keyring,
-        patience: RetryPolicy,
+        retries: RetryPolicy,
         actions: str = "pull",
         aws: AwsLogins | None = None,
         accepted: Authorizations | None = None,
     ) -> None:
         self._session = session
-        self._patience = patience
+        self._retries = retries
         self._actions = actions
         self._aws = aws
         self._keyring = keyring
@@ -200,10 +200,10 @@ class Authorizer:
         with translated(url):
             try:
                 async with asyncio.timeout(left):
-                    response = await self._patience.ask(url, show, reference.name, fair_seconds=limit / 2)
+                    response = await self._retries.ask(url, show, reference.name, fair_seconds=limit / 2)
             except TimeoutError:
                 if left >= limit / 2:  # otherwise the caller's deadline was too short
-                    self._patience.gave_up(url, reference.name)
+                    self._retries.gave_up(url, reference.name)
                 raise
             async with response, asyncio.timeout(at_most(reach.idle_timeout.total_seconds())):
                 if response.status != 200:

@@ -52,13 +52,13 @@ class RegistryClient:
         registries have *accepted* from another client is sent again, if the credentials are the same.
         """
         self._session = session
-        self._patience = RetryPolicy()
+        self._retries = RetryPolicy()
         self._keyring = keyring
         self._only_reads = actions == "pull"
         self._is_public: TTLCache[str, bool] = TTLCache(MOST_REPOSITORIES, PUBLIC_SECONDS)
         self._is_refused: TTLCache[str, bool] = TTLCache(MOST_REPOSITORIES, REFUSED_SECONDS)
         self._probing: SingleFlight[str, bool] = SingleFlight()
-        self._authorizer = Authorizer(session, keyring, self._patience, actions, aws, accepted)
+        self._authorizer = Authorizer(session, keyring, self._retries, actions, aws, accepted)
         self._insecure = insecure
         self._principal = PUBLIC
 
@@ -106,7 +106,7 @@ class RegistryClient:
                     return await self._ask(sender, method, reference, url, headers, data)
             except TimeoutError:
                 if left >= limit / 2:  # otherwise the caller's deadline was too short
-                    self._patience.gave_up(url, reference.repository)
+                    self._retries.gave_up(url, reference.repository)
                 raise
 
     async def _ask(
@@ -168,7 +168,7 @@ class RegistryClient:
     ) -> aiohttp.ClientResponse:
         async def ask(shown: Shown) -> aiohttp.ClientResponse:
             sent = {**headers, "Authorization": shown.header} if shown.header else headers
-            return await self._patience.ask(
+            return await self._retries.ask(
                 url,
                 lambda: sender(self._session, method, url, sent, data() if data else None),
                 reference.repository,

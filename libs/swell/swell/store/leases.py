@@ -22,17 +22,17 @@ class Leases:
         self._redis = redis
         self._term = term
 
-    async def take(self, key: str, patience: timedelta = timedelta(0)) -> AbstractAsyncContextManager[None] | None:
-        """Take the lease of *key*; None when another process still holds it after *patience*.
+    async def take(self, key: str, time_limit: timedelta = timedelta(0)) -> AbstractAsyncContextManager[None] | None:
+        """Take the lease of *key*; None when another process still holds it after *time_limit*.
 
         The returned context manager renews the lease, and releases it at the end.
 
         Raises:
             Unavailable: Redis does not answer.
         """
-        lock = self._redis.lock(key, timeout=self._term.total_seconds(), sleep=POLL_SECONDS, blocking=bool(patience))
+        lock = self._redis.lock(key, timeout=self._term.total_seconds(), sleep=POLL_SECONDS, blocking=bool(time_limit))
         with translated():
-            is_taken = await lock.acquire(blocking_timeout=patience.total_seconds())
+            is_taken = await lock.acquire(blocking_timeout=time_limit.total_seconds())
         return self._hold(lock) if is_taken else None
 
     @asynccontextmanager

@@ -35,7 +35,7 @@ class MadeLayers:
         """Link the layer of *key* to *to*; None if it is missing or damaged."""
         note = to.with_name(f"{to.name}.{uuid.uuid4().hex}")
         try:
-            if not (self._folder.link(f"{key}.told", note) and self._folder.link(key, to)):
+            if not (self._folder.link(f"{key}.record", note) and self._folder.link(key, to)):
                 return None
             record = _read(note.read_bytes())
             if record and record.digest == digest_of_file(to):
@@ -51,7 +51,7 @@ class MadeLayers:
         with self._folder.begin() as note:
             note.write(hashlib.sha256(content).hexdigest().encode() + content)
             note.flush()
-            self._folder.put(f"{key}.told", Path(note.name))
+            self._folder.put(f"{key}.record", Path(note.name))
         self._folder.put(key, layer.path)
 
 

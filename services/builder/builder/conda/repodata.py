@@ -227,7 +227,7 @@ def _name(url: str) -> str:
 
 
 def _record_name(url: str) -> str:
-    return f"{_name(url)}.told"
+    return f"{_name(url)}.record"
 
 
 prepare()  # at import, before other threads use these types

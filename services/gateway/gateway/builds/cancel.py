@@ -18,13 +18,13 @@ from swell.store.records import BuildResult
 class CancelScope(Struct, frozen=True, kw_only=True):
     """The requests that give up their interest in a build.
 
-    One request, named by its id; all requests of a `user`; or `everybody`, for an operator. An id is as secret as a
+    One request, named by its id; all requests of a `user`; or `all_requests`, for an operator. An id is as secret as a
     token.
     """
 
     request_id: str = ""
     user: str = ""
-    everybody: bool = False
+    all_requests: bool = False
 
 
 class Events(Protocol):
@@ -59,7 +59,7 @@ class Cancellations:
         """
         result = BuildResult.never_begun(self._now())
         state, others, children = await self._builds.cancel(
-            build_id, result, request_id=scope.request_id, user=scope.user, all_requests=scope.everybody
+            build_id, result, request_id=scope.request_id, user=scope.user, all_requests=scope.all_requests
         )
         match state:
             case CancelState.UNKNOWN:
@@ -71,7 +71,7 @@ class Cancellations:
         for cancelled_id, its_state in ((build_id, state), *children):
             log.info("build interest removed", build_id=cancelled_id, state=its_state, others=others)
             await self._publish(cancelled_id, its_state, result)
-        actor = "operator" if scope.everybody else ""
+        actor = "operator" if scope.all_requests else ""
         self._audit.record(Action.CANCELLED, user=scope.user, actor=actor, subject=build_id)
         return Cancellation(id=build_id, cancelled=state is not CancelState.STILL_NEEDED, others=others)
 

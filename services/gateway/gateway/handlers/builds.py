@@ -179,13 +179,13 @@ async def cancel_scope(
     authorization = request.headers.get("authorization", "")
     if authorization.lower().startswith("basic "):
         await callers.require_operator(request.scope, accounts)
-        return CancelScope(everybody=True)
+        return CancelScope(all_requests=True)
     if body.request_id:
         return CancelScope(request_id=body.request_id)
     caller = await callers.identify(request.scope, body.tower_access_token, body.tower_endpoint)
     if not caller.identity.is_operator:
         caller.identity.require(Scope.MIRROR if build_id.startswith(MIRROR_PREFIX) else Scope.BUILD)
-    return CancelScope(user=caller.identity.user, everybody=caller.identity.is_operator)
+    return CancelScope(user=caller.identity.user, all_requests=caller.identity.is_operator)
 
 
 async def started(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

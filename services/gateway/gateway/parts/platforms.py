@@ -33,7 +33,7 @@ from swell.store import keys
 from swell.store.encrypted import EncryptedRecords
 from swell.store.leases import Leases
 
-LOCK_TERM, LOCK_PATIENCE = timedelta(seconds=20), timedelta(seconds=10)
+LOCK_TERM, LOCK_TIME_LIMIT = timedelta(seconds=20), timedelta(seconds=10)
 
 
 class PlatformParts(NamedTuple):
@@ -66,7 +66,7 @@ async def open_platforms(
         leases = Leases(connections.redis, LOCK_TERM)
 
         async def lock(name: str) -> AbstractAsyncContextManager[None] | None:
-            return await leases.take(keys.platform_lock(name), LOCK_PATIENCE)
+            return await leases.take(keys.platform_lock(name), LOCK_TIME_LIMIT)
 
         sessions, pairings = Sessions(records, lock), Pairings(records, lock, settings.platform_lease)
         sockets = Sockets(connections.nats)

@@ -16,7 +16,7 @@ from gateway.domain.platform import Login, Platform
 
 SESSION_LIFE = timedelta(days=3)
 """Longer than any token of this server is renewed (two days)."""
-REFRESH_PATIENCE = timedelta(seconds=10)
+REFRESH_TIME_LIMIT = timedelta(seconds=10)
 
 
 class Session(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -18,7 +18,7 @@ from tests.unit.gateway.access.buckets import MemoryBuckets
 
 ADA, HERE = Client("ada"), Client("", "203.0.113.9")
 DAILY = Quota(10, 86400)
-PATIENT = 60.0  # seconds; hundreds of calls at once take long on a busy machine
+BUCKET_TIMEOUT = 60.0  # seconds; hundreds of calls at once take long on a busy machine
 
 
 class Buckets(Protocol):
@@ -112,7 +112,7 @@ async def another_redis(backends: Stack) -> AsyncIterator[Redis]:
 
 async def test_many_at_once_get_what_there_is_and_no_more(redis: Redis, another_redis: Redis) -> None:
     """Each request for permits is one atomic step."""
-    doors = [RedisBuckets(each, PATIENT) for each in (redis, another_redis)]
+    doors = [RedisBuckets(each, BUCKET_TIMEOUT) for each in (redis, another_redis)]
 
     taken = await asyncio.gather(*(doors[turn % 2].take(Kind.PULL, ADA, Quota(50, 86400), 1) for turn in range(100)))
 
@@ -122,7 +122,7 @@ async def test_many_at_once_get_what_there_is_and_no_more(redis: Redis, another_
 async def test_gateways_together_keep_one_limit(redis: Redis, another_redis: Redis) -> None:
     """However they hold permits in advance: not a single pull too many, nor more than a block each too few."""
     quotas = Quotas(pull=Quota(200, 86400))
-    doors = [Limits(RedisBuckets(each, PATIENT), quotas, fail_open=False) for each in (redis, another_redis)]
+    doors = [Limits(RedisBuckets(each, BUCKET_TIMEOUT), quotas, fail_open=False) for each in (redis, another_redis)]
 
     async def pull(turn: int) -> bool:
         try:

@@ -221,7 +221,7 @@ async def test_a_client_that_goes_away_leaves_the_others_theirs(port: Port, clie
     link, gate = port.link(), Gate(CONTENT)
     port.script.on(port.path_upstream(link), gate)
 
-    async with aiohttp.ClientSession() as impatient, impatient.get(port.url_of(link)) as response:
+    async with aiohttp.ClientSession() as hurried, hurried.get(port.url_of(link)) as response:
         await response.content.read(1)
         response.close()
     async with client.get(port.url_of(link)) as response:

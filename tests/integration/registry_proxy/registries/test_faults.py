@@ -44,7 +44,7 @@ def mangled(draw: st.DrawFn) -> bytes:
     return answer[:start] + draw(st.binary(max_size=20)) + answer[end:]
 
 
-PATIENCE = 20  # seconds; the longest time until the error of a fault, on a busy machine
+TIME_LIMIT = 20  # seconds; the longest time until the error of a fault, on a busy machine
 
 
 @asynccontextmanager
@@ -68,7 +68,7 @@ async def test_each_fault_gives_its_error_in_time(fault: Fault) -> None:
     assert type(caught.value) is fault.error
     assert caught.value.retry_after == fault.retry_after
     assert "secret" not in str(caught.value)
-    assert time.monotonic() - started < PATIENCE
+    assert time.monotonic() - started < TIME_LIMIT
 
 
 async def test_the_error_of_a_closed_port() -> None:

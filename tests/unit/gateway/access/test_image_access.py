@@ -495,7 +495,7 @@ async def test_an_image_that_may_be_read_does_not_open_others_of_its_repository(
 async def test_a_dry_run_needs_access_to_the_blobs_of_the_build(
     starter: BuildStarter, access: ImageAccess, builds: MemoryBuilds, built: MemoryRegistry
 ) -> None:
-    """It does not fetch them, so the registry is asked; otherwise it would say that somebody has built with them."""
+    """It does not fetch them, so the registry is asked; otherwise it would reveal builds of others."""
     context = ContainerLayer(blob_in("quay.io/private/files"), gzip_digest=BLOB, gzip_size=1, tar_digest=BLOB)
     request = validate(recipe(f"FROM {OPEN}\n", build_context=context, dry_run=True), REPOSITORIES)
 

@@ -127,4 +127,4 @@ async def test_requests_without_interest_are_refused(
 async def test_an_unknown_build_is_not_found(cancellations: Cancellations) -> None:
     """An id that never existed is an error, not a success."""
     with pytest.raises(NotFound, match="bd-0_1"):
-        await cancellations.cancel("bd-0_1", CancelScope(everybody=True))
+        await cancellations.cancel("bd-0_1", CancelScope(all_requests=True))

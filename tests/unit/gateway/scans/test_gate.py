@@ -76,10 +76,10 @@ async def test_a_pull_waits_for_its_scan(scans: MemoryScans) -> None:
     gate.on_scan_done(done_event(scan_id))
     await asyncio.gather(*pulls)
 
-    impatient = ScanGate(scans, "https://wave.example.org", timedelta(0))
+    hurried = ScanGate(scans, "https://wave.example.org", timedelta(0))
     other, _ = await scans.request("0" * 16, ScanSubmission(key="other", image="x", created=NOON), "client")
     with pytest.raises(Unavailable, match="still running"):
-        await impatient.check(gated(other))
+        await hurried.check(gated(other))
 
 
 async def test_a_newer_database_closes_the_gate(scans: MemoryScans) -> None:

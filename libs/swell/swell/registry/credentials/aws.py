@@ -96,7 +96,7 @@ class AwsLogins:
     def __init__(self, session: aiohttp.ClientSession, settings: RegistrySettings = NO_KEYS) -> None:
         self._session = session
         self._settings = settings
-        self._patience = RetryPolicy()
+        self._retries = RetryPolicy()
         self._fingerprints = Fingerprints()
         self._cached: TLRUCache[bytes, _Login] = TLRUCache(MAX_LOGINS, _expiry, time.time)
         self._asking: SingleFlight[bytes, _Login] = SingleFlight()
@@ -155,7 +155,7 @@ class AwsLogins:
         self, url: URL, headers: dict[str, str], body: bytes, keys: _Keys, service: str, region: str
     ) -> bytes:
         signed = _signed(url, headers, body, keys, service, region)
-        response = await self._patience.ask(url, lambda: send(self._session, "POST", url, signed, body))
+        response = await self._retries.ask(url, lambda: send(self._session, "POST", url, signed, body))
         async with response:
             content = await read(response, ANSWER_BYTES)
         if response.status == 200:

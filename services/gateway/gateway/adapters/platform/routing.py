@@ -19,7 +19,7 @@ from swell.log import log
 
 MAX_SOCKETS = 32
 """Of one Platform, at one gateway."""
-PATIENCE = timedelta(seconds=15)
+TIME_LIMIT = timedelta(seconds=15)
 PAUSE = 0.25  # seconds before the second attempt, doubled each time
 MARGIN = 1.0  # seconds that another gateway gets beyond the timeout of its socket
 
@@ -99,13 +99,13 @@ class RoutedTransport:
 class RetryingTransport:
     """Repeats requests for 15 s: those that change nothing, and those that were certainly not sent."""
 
-    def __init__(self, transport: Transport, patience: timedelta = PATIENCE) -> None:
+    def __init__(self, transport: Transport, time_limit: timedelta = TIME_LIMIT) -> None:
         self._transport = transport
-        self._patience = patience.total_seconds()
+        self._time_limit = time_limit.total_seconds()
 
     async def send(self, platform: Platform, request: PlatformRequest) -> PlatformAnswer:
         """See `gateway.platform.wire.Transport`."""
-        deadline, pause = monotonic() + self._patience, PAUSE
+        deadline, pause = monotonic() + self._time_limit, PAUSE
         while True:
             try:
                 return await self._transport.send(platform, request)

@@ -36,8 +36,8 @@ LEASE_TIMEOUT = timedelta(minutes=1)  # how long to wait for another gateway; lo
 
 
 class Leases(Protocol):
-    async def take(self, key: str, patience: timedelta) -> AbstractAsyncContextManager[None] | None:
-        """Return a context that holds the lease *key*; None if it is still taken after *patience*."""
+    async def take(self, key: str, time_limit: timedelta) -> AbstractAsyncContextManager[None] | None:
+        """Return a context that holds the lease *key*; None if it is still taken after *time_limit*."""
 
 
 class WorkerCapabilities(Protocol):
