@@ -6,6 +6,7 @@ One image has one build, even if several gateways receive the same request at on
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
@@ -17,6 +18,7 @@ from gateway.domain.access.identity import Caller, reader_of
 from gateway.domain.repositories import Repositories
 from gateway.submit.builds.existing import ExistingImages, Registry
 from gateway.submit.builds.multi_platform import MultiPlatformBuilds
+from gateway.submit.builds.platforms import WorkerCapabilities, check_platforms
 from gateway.submit.builds.same_inputs import check_same_inputs
 from gateway.submit.builds.start_result import StartedBuild, StartResult, start_result
 from gateway.submit.dry_run import DryRuns, Limits, Solver
@@ -24,7 +26,7 @@ from gateway.submit.request import BuildRequest
 from gateway.submit.spec import submission_of, target_reference
 from swell.api.package_layers import PackageLayers
 from swell.concurrency.single_flight import SingleFlight
-from swell.errors import PlatformUnsupported, Unavailable
+from swell.errors import Unavailable
 from swell.oci.platform import Platform
 from swell.recipes.direct import DirectPackages
 from swell.store import keys
@@ -38,14 +40,6 @@ LEASE_TIMEOUT = timedelta(minutes=1)  # how long to wait for another gateway; lo
 class Leases(Protocol):
     async def take(self, key: str, time_limit: timedelta) -> AbstractAsyncContextManager[None] | None:
         """Return a context that holds the lease *key*; None if it is still taken after *time_limit*."""
-
-
-class WorkerCapabilities(Protocol):
-    async def missing(self, platform: Platform) -> Sequence[str]:
-        """What each builder lacks to run steps for *platform*, in words.
-
-        Empty if a builder supports it, or if no builder is known at the moment.
-        """
 
 
 class BuildStarter:
@@ -69,7 +63,7 @@ class BuildStarter:
         self._solver = solver
         self._solving = Shares(SOLVED_AT_ONCE)
         self._leases = leases
-        self._capabilities = capabilities
+        self._check_platforms = partial(check_platforms, capabilities)
         self._access = access
         self._single_flight: SingleFlight[tuple[str, ...], StartedBuild] = SingleFlight(kept=False)
         self._multi_platform = MultiPlatformBuilds(
@@ -187,14 +181,6 @@ class BuildStarter:
 
         key = submission.target_image, submission.fingerprint, caller.identity.user, caller.address
         return await self._single_flight.run(key, start)
-
-    async def _check_platforms(self, request: BuildRequest) -> None:
-        """Check that a builder supports each platform for which the build runs steps."""
-        for platform in request.platforms if request.runs_steps else ():
-            if missing := await self._capabilities.missing(platform):
-                raise PlatformUnsupported(
-                    f"no builder of this server can run steps for {platform}; what it lacks: {'; or '.join(missing)}"
-                )
 
 
 class _Reservation(Struct):
