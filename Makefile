@@ -56,6 +56,7 @@ test: check system-test engine scanners ## the tests that a change must pass: ch
 	$(BIN)/pytest tests/integration/builder tests/e2e -n 2 --dist loadfile
 
 test-full: test cosign helm sigstore trivy ## `make test`, then the slow tests: those marked `full`, and 1,000 examples per property
+	@deploy/testing/collector/build.sh $(BIN)/python
 	$(UNIT) --hypothesis-profile=thorough
 	$(BIN)/pytest -m full || [ $$? = 5 ]  # 5: no test is marked
 	$(MAKE) compose-test
@@ -65,11 +66,13 @@ ALONE := deploy/testing/alone.sh $(CURDIR)/$(BIN)
 compose-test: system-test engine scanners ## test docker-compose.yml on a Docker daemon of its own; part of test-full
 	$(ALONE)/pytest -m compose tests/e2e/operate/test_compose.py tests/e2e/operate/test_compose_upgrade.py
 
-cluster-test: system-test engine scanners helm ## compile Kubernetes (12 minutes of CPU time, once), start a cluster of one node, and test the chart on it
-	$(call apt,debootstrap containernetworking-plugins)
+cluster-test: system-test engine scanners helm ## compile Kubernetes and KEDA (25 minutes of CPU time, once), start a cluster of one node, and test the chart on it
+	$(call apt,debootstrap containernetworking-plugins ipset)
 	@deploy/testing/cluster/build.sh $(BIN)/python
 	@deploy/testing/dns/build.sh $(BIN)/python
 	@deploy/testing/debian-program.sh etcd-server etcd
+	@deploy/testing/debian-program.sh prometheus prometheus
+	$(BIN)/python -m tests.cluster.addons
 	$(ALONE)/python -m tests.cluster.images
 	$(ALONE)/pytest -m cluster tests/cluster
 

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -26,6 +28,7 @@ class Docker:
         self.home = home
         self.socket = f"unix://{home}/docker.sock"
         self.env = os.environ | {"DOCKER_HOST": self.socket, "DOCKER_CONFIG": str(home / "config")}
+        self.folder = ROOT
         self._log = (home / "dockerd.log").open("w")
         self._daemon = subprocess.Popen(
             [
@@ -40,7 +43,7 @@ class Docker:
 
     def run(self, *command: str, seconds: float = 300) -> str:
         done = subprocess.run(
-            command, env=self.env, cwd=ROOT, timeout=seconds, capture_output=True, text=True, check=False
+            command, env=self.env, cwd=self.folder, timeout=seconds, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
         return done.stdout
@@ -67,25 +70,46 @@ def wait(check: Callable[[], object], seconds: float) -> None:
             time.sleep(0.5)
 
 
+def wheels() -> Path:
+    """A virtual environment with Compose and the programs of backends; a cache has one for each list of versions."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "swell/testing"
+    found = cache / f"wheels-{sha256(' '.join(_WHEELS).encode()).hexdigest()[:16]}"
+    if not found.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cache) as work:
+            new = Path(work) / "new"
+            subprocess.run([sys.executable, "-m", "venv", new], check=True, timeout=120)
+            subprocess.run([str(new / "bin/pip"), "install", "-q", *_WHEELS], check=True, timeout=600)
+            with suppress(OSError):  # another run was faster
+                new.rename(found)
+    return found
+
+
 @contextmanager
-def open_docker(home: Path) -> Iterator[Docker]:
-    """Start a daemon with the Compose plug-in, the stand-ins of backends, and the images of the five services."""
-    if missing := [name for name in ("dockerd", "debootstrap", "iptables") if not shutil.which(name)]:
-        pytest.fail(f"install {', '.join(missing)} first: apt-get install docker.io debootstrap iptables")
+def running_docker(home: Path, tools: Path) -> Iterator[Docker]:
+    """Start a daemon with its state in *home*, and with the Compose plug-in of the wheels *tools*."""
+    if missing := [name for name in ("dockerd", "iptables") if not shutil.which(name)]:
+        pytest.fail(f"install {', '.join(missing)} first: apt-get install docker.io iptables")
     if "SWELL_ALONE" not in os.environ:
         pytest.fail("a Docker daemon changes the firewall of its machine: run the tests with deploy/testing/alone.sh")
-    wheels = home / "wheels"
-    if not (wheels / "bin/caddy").exists():
-        subprocess.run([sys.executable, "-m", "venv", wheels], check=True, timeout=120)
-        subprocess.run([str(wheels / "bin/pip"), "install", "-q", *_WHEELS], check=True, timeout=600)
     (home / "config/cli-plugins").mkdir(parents=True, exist_ok=True)
-    (plugin,) = wheels.glob("lib/python3*/site-packages/compose/docker-compose")
+    (plugin,) = tools.glob("lib/python3*/site-packages/compose/docker-compose")
     shutil.copy(plugin, home / "config/cli-plugins/docker-compose")
     daemon = Docker(home)
     try:
         wait(lambda: daemon.run("docker", "info"), 60)
-        daemon.run("deploy/testing/stand-ins.sh", str(wheels), seconds=1800)
-        daemon.run("deploy/images/build.sh", sys.executable, seconds=3000)
         yield daemon
     finally:
         daemon.stop()
+
+
+@contextmanager
+def open_docker(home: Path) -> Iterator[Docker]:
+    """Start a daemon with the stand-ins of backends, and the images of the five services."""
+    if not shutil.which("debootstrap"):
+        pytest.fail("install debootstrap first: apt-get install debootstrap")
+    tools = wheels()
+    with running_docker(home, tools) as daemon:
+        daemon.run("deploy/testing/stand-ins.sh", str(tools), seconds=1800)
+        daemon.run("deploy/images/build.sh", sys.executable, seconds=3000)
+        yield daemon

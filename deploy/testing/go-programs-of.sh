@@ -17,6 +17,10 @@ for each; do if [ "${each%/}" = "$each" ]; then programs+=("${each##*/}"); fi; d
 target=$cache/$name
 if ! _is_complete "$target"; then
 	mkdir -p "$cache"
+	exec 9>"$cache/lock"
+	flock 9
+fi
+if ! _is_complete "$target"; then # another run may have compiled it meanwhile
 	work=$(mktemp -d "$cache/new.XXXXXX")
 	trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 	go=go

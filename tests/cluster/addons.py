@@ -1,6 +1,7 @@
 """What clusters have beside Kubernetes: an enforcer of NetworkPolicies, CPU figures of pods, Prometheus, and KEDA.
 
 The programs are the published ones, compiled here (`deploy/testing/go-programs-of.sh`); they run beside the API server.
+`python -m tests.cluster.addons` compiles them.
 """
 
 import subprocess
@@ -32,8 +33,7 @@ _OPERATOR_PORT = 9190
 def programs(module: tuple[str, ...]) -> Path:
     """The folder with the programs of *module*, compiled at the first use."""
     command = [str(ROOT / "deploy/testing/go-programs-of.sh"), *module]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=2400)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=3600)
     return Path(done.stdout.strip())
 
 
@@ -52,7 +52,7 @@ def start_metrics_server(cluster: Cluster) -> None:
     config = str(cluster.config)
     cluster.start(
         "metrics-server",
-        *(str(programs(METRICS_SERVER) / "metrics-server"), f"--kubeconfig={config}", "--metric-resolution=10s"),
+        *(str(programs(METRICS_SERVER) / "metrics-server"), f"--kubeconfig={config}", "--metric-resolution=15s"),
         *(f"--authentication-kubeconfig={config}", f"--authorization-kubeconfig={config}", "--secure-port=4443"),
         *(f"--tls-cert-file={cluster.home}/server.crt", f"--tls-private-key-file={cluster.home}/server.key"),
         *("--kubelet-preferred-address-types=InternalIP", "--kubelet-insecure-tls"),
@@ -141,3 +141,12 @@ def _serve_api(cluster: Cluster, version: str, group: str, port: int) -> None:
     cluster.apply(
         {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": metadata, "spec": spec},
     )
+
+
+def main() -> None:
+    for module in (KUBE_ROUTER, METRICS_SERVER, KEDA):
+        programs(module)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster.addons import start_policies
 from tests.cluster.images import ARCHIVE, BASE_ARCHIVE
 from tests.cluster.node import Cluster, open_cluster
 from tests.cluster.release import BASE, upgrade
@@ -27,6 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         ["deploy/helm/new-secrets"], env={"PATH": search}, check=True, capture_output=True, text=True, timeout=60
     )
     with open_cluster(home) as opened:
+        start_policies(opened)
         opened.load(ARCHIVE)
         for path in CRDS.glob("*.json"):
             opened.apply(json.loads(path.read_text()))

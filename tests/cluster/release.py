@@ -12,7 +12,7 @@ import yaml
 from tools.kustomize import CHART
 
 from swell.programs import find
-from tests.cluster.node import Cluster, until
+from tests.cluster.node import ADDRESS, Cluster, until
 
 GATEWAY = "http://swell-gateway.swell.svc.cluster.local:9090"
 REGISTRY = "swell-registry.swell.svc:5000"
@@ -22,6 +22,7 @@ VALUES: dict[str, Any] = {
     "serverUrl": GATEWAY,
     "dataUrl": "http://swell-data.swell.svc.cluster.local:9091",
     "trial": {"enabled": True, "storage": "1Gi"},
+    "networkPolicy": {"dns": [{"ipBlock": {"cidr": f"{ADDRESS}/32"}}]},
     "gateway": {"replicas": 1, "resources": SMALL},
     "registryProxy": {"replicas": 1, "resources": SMALL, "spoolGiB": 1},
     "metrics": {"replicas": 1, "resources": SMALL},

@@ -21,6 +21,7 @@ from tests.docker_daemon import Docker, open_docker, wait
 ROOT = Path(__file__).parents[3]
 GATEWAY = "http://localhost:9090"
 CONTAINERFILE = "FROM registry:5000/library/busybox:1\nRUN echo built $((40+2)) > /built\n"
+SECRETS = Path("deploy/compose/secrets")
 REPLICAS = ("gateway", "registry-proxy", "builder")
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]  # the first test waits until all images are built
@@ -45,11 +46,14 @@ def swell(docker: Docker) -> Iterator[Docker]:
         docker.compose("down", "-v", "--timeout", "30")
 
 
-def push_base(docker: Docker) -> None:
+def push_base(docker: Docker, secrets: Path = ROOT / SECRETS) -> None:
+    """Push an image to the registry of Compose, with its password in the folder *secrets*."""
     names = json.loads(docker.run("docker", "inspect", "swell-registry-1"))[0]["NetworkSettings"]["Networks"]
     (address,) = (network["IPAddress"] for network in names.values())
-    password = (ROOT / "deploy/compose/secrets/registry-password").read_text()
-    docker.run("docker", "build", "-q", "-t", "busybox:1", "-f", "deploy/testing/busybox.Dockerfile", "/bin")
+    password = (secrets / "registry-password").read_text()
+    docker.run(
+        "docker", "build", "-q", "-t", "busybox:1", "-f", str(ROOT / "deploy/testing/busybox.Dockerfile"), "/bin"
+    )
     archive = str(docker.home / "busybox.tar")
     docker.run("docker", "save", "busybox:1", "-o", archive)
     docker.run(

@@ -48,6 +48,7 @@ async def test_a_build_is_one_trace_and_its_pull_is_linked(
         ended = await client.ended(build["buildId"])
         path = "/v2/" + build["targetImage"].partition("/")[2].replace(":", "/manifests/")
         assert (await client.read(path))[0] == 200
+        _, record = await client.get(f"/v1alpha1/builds/{build['buildId']}")
     assert ended["succeeded"]
 
     async def pull() -> ReceivedSpan | None:
@@ -57,6 +58,7 @@ async def test_a_build_is_one_trace_and_its_pull_is_linked(
         return pulls[0] if called else None
 
     (trace_id,) = (await until(pull)).links
+    assert record["traceId"] == trace_id
 
     async def whole() -> list[ReceivedSpan] | None:
         """The spans of the trace when each parent has arrived, and the last of them, too."""

@@ -61,7 +61,8 @@ class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     `queue_position` is there while it waits: 1 for the build that begins next. `reason` is the kind of failure.
     `build_child_ids` are the builds of its platforms where there are several; one that needed none is not among them.
     `sbom` is only there while an attempt to list the packages has failed.
-    `signature` is missing if the server signs nothing, and before the first attempt to sign the image.
+    `signature` is missing if the server signs nothing, and before the first attempt to sign the image. `trace_id`
+    is that of the request that started it, if the request was sampled.
     """
 
     build_id: str
@@ -83,6 +84,7 @@ class BuildRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     scan_id: str | None = None
     signature: SignatureStatus | None = None
     sbom: SbomStatus | None = None
+    trace_id: str | None = None
 
 
 class BuildPage(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

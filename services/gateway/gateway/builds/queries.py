@@ -22,6 +22,7 @@ from swell.api.builds import (
 )
 from swell.api.containers import ContainerRecord
 from swell.errors import BadRequest, NotFound, Unavailable
+from swell.log import parse_traceparent
 from swell.naming.image_name import ORAS
 from swell.oci.reference import parse_reference
 from swell.store.attestations import Attestation
@@ -275,6 +276,7 @@ def record_of(build: Build, position: int | None = None) -> BuildRecord:
         digest=result.digest if result else None,
         build_child_ids=_children(submission),
         reason=result.reason if result else None,
+        trace_id=trace.trace_id if (trace := parse_traceparent(submission.traceparent)) and trace.sampled else None,
     )
 
 

@@ -47,6 +47,7 @@ PROPERTIES = {
         "scanId": "Id of the scan of the image; missing without one.",
         "sbom": "Why the image has no SBOM yet; missing unless listing its packages has failed.",
         "signature": "The signature of the image; missing if the server signs nothing, and before the first attempt.",
+        "traceId": "Id of the trace of the request that started the build, 32 hex digits; missing without sampling.",
     },
     "SbomStatus": {
         "status": "`RETRYING` after a failed attempt to list the packages; or `GIVEN_UP`.",
