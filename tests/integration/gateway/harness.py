@@ -54,6 +54,7 @@ from gateway.operate.tokens import TokenRevocations
 from gateway.operate.workers import WorkerOperations
 from gateway.package_search import Found, FoundPackage, PackageSearch
 from gateway.pages.builds import BuildPages
+from gateway.pages.differences import Differences
 from gateway.pull.pulls import Pulls
 from gateway.scans.queries import ScanQueries
 from gateway.submit.builds.dispatch import Dispatcher
@@ -267,7 +268,7 @@ class Harness:
                 Downloads(self.builds, self.images, access),
                 SbomQueries(self.builds, self.logs, self, RunningScanners()),
                 ScanQueries(self.scans, self),
-                BuildPages(queries, self.builds, self.logs),
+                BuildPages(queries, self.builds, self.logs, Differences(self.builds, self.logs)),
                 BuildsOfUser(self.users_builds, self.builds),
             ),
             ServiceParts(

@@ -405,5 +405,47 @@ async def test_a_build_is_compared_with_the_build_before(client: Client, harness
     assert f'href="/view/builds/{ids[1]}"' in third and "equal, byte for byte" in third
 
 
+async def test_another_recipe_of_the_same_name_is_compared(client: Client, harness: Harness) -> None:
+    """Same client, same images below, another line: the page shows the line, and nothing of other clients' builds."""
+    ids = list[str]()
+    for step in ("echo one", "echo <two>"):
+        body = {"containerFile": base64.b64encode(f"FROM a:2\nRUN {step}\n".encode()).decode()}
+        ids.append((await client.submit(body)).json["buildId"])
+        await harness.builds.finish(ids[-1], ended(succeeded=True))
+    mine = await harness.builds.get(ids[-1])
+    assert mine
+    theirs = structs.replace(
+        mine.submission, container_id="b" * 16, fingerprint="", client="another", target_image="r.example/x:b"
+    )
+    other, _ = await harness.builds.submit(theirs)
+
+    page = (await client.get(f"/view/builds/{ids[1]}")).body.decode()
+    await harness.builds.finish(other, ended(succeeded=True))
+    page_of_other = (await client.get(f"/view/builds/{other}")).body.decode()
+
+    assert f'href="/view/builds/{ids[0]}"' in page
+    assert "<del>-RUN echo one</del>" in page and "<ins>+RUN echo &lt;two&gt;</ins>" in page
+    assert f'href="/view/builds/{ids[1]}"' in page_of_other  # the viewer's own
+
+
+async def test_a_container_file_of_another_client_is_not_compared(client: Client, harness: Harness) -> None:
+    """The page would publish the id of the other build, and with it the recipe."""
+    body = {"containerFile": base64.b64encode(b"FROM a:2\nRUN echo mine\n").decode()}
+    first = (await client.submit(body)).json["buildId"]
+    build = await harness.builds.get(first)
+    assert build
+    theirs = structs.replace(build.submission, client="another", target_image="r.example/x:1", container_id="c" * 16)
+    secret, _ = await harness.builds.submit(structs.replace(theirs, containerfile="FROM a:2\nRUN secret\n"))
+    shared, _ = await harness.builds.submit(
+        structs.replace(theirs, target_image="r.example/x:2", container_id="d" * 16, fingerprint="")
+    )
+    for each in (first, secret, shared):
+        await harness.builds.finish(each, ended(succeeded=True))
+
+    page = (await client.get(f"/view/builds/{shared}")).body.decode()
+
+    assert secret not in page and "RUN secret" not in page
+
+
 async def pieces(content: bytes) -> AsyncIterator[bytes]:
     yield content

@@ -207,3 +207,15 @@ async def test_the_last_attempt_to_sign_is_stored(builds: Builds) -> None:
     await builds.put_signing(build_id, signed)
 
     assert await builds.signing(build_id) == signed
+
+
+async def test_the_build_before_is_the_one_of_the_same_series(builds: Builds) -> None:
+    """Builds of other inputs are versions of one image if their series is the same; others have none before."""
+    first = structs.replace(RECIPE, series="tools")
+    second = structs.replace(first, container_id="d" * 16, target_image="registry.example.com/team/builds:d")
+    other = structs.replace(second, container_id="e" * 16, target_image="registry.example.com/team/builds:e", series="")
+    ids = [(await builds.submit(each))[0] for each in (first, other, second)]
+
+    before = [await builds.before(build_id) for build_id in ids]
+
+    assert [each and each.id for each in before] == [None, None, ids[0]]

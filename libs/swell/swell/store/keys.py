@@ -19,6 +19,8 @@ ATTEMPTS = "attempts"
 """String: how many times a builder has started the build."""
 INTEREST = "wanted"
 """Hash: `+<user>` by request id; `-<user>` once the request has withdrawn."""
+BEFORE = "before"
+"""String: the id of the build before this one in its series."""
 PARENTS = "parents"
 """Set: ids of the builds of several platforms that need this one."""
 LEASE = "claim"
@@ -47,6 +49,9 @@ QUEUE_FREED = "swell:queue:freed"
 """Set: clients that may have a build released, because one of theirs has ended."""
 QUEUE_CLIENT_OF = "swell:queue:client-of"
 """Hash: the client by build id, until the build ends."""
+
+SERIES = "swell:series"
+"""Prefix of strings: the id of the newest build by series."""
 
 WORKER_CAPABILITIES = "swell:machines"
 """Sorted set: what workers cannot run, as JSON; scores are expiry times."""
@@ -93,6 +98,7 @@ local ORDER, READY, CLIENTS = '{QUEUE_ORDER}', '{QUEUE_READY}', '{QUEUE_CLIENTS}
 local FREED, CLIENT_OF = '{QUEUE_FREED}', '{QUEUE_CLIENT_OF}'
 local SUBMISSION, RESULT, CANCELLED = '{SUBMISSION}', '{RESULT}', '{CANCELLED}'
 local ATTEMPTS, INTEREST, PARENTS = '{ATTEMPTS}', '{INTEREST}', '{PARENTS}'
+local BEFORE, SERIES = '{BEFORE}', '{SERIES}'
 local function build_key(id, part) return '{BUILD}:' .. id .. ':' .. part end
 local function waiting_key(client) return '{QUEUE_WAITING}:' .. client end
 local function running_key(client) return '{QUEUE_RUNNING}:' .. client end

@@ -57,6 +57,8 @@ class Submission(BuildSpec, frozen=True, kw_only=True, omit_defaults=True):
     children: tuple[Child, ...] = ()
     """With several platforms, the images that the pushed index lists."""
     template: str | None = None
+    series: str = ""
+    """A hash of what its user calls the image, whatever its versions are; empty if it has no such name."""
     base_packages: tuple[str, ...] = ()
     """Conda packages that the request adds to its packages, as specs; they may name channels."""
     client: str = ""

@@ -127,9 +127,13 @@ class BuildQueries:
 
     async def build_record(self, build_id: str) -> BuildRecord:
         """The record of a build; raises `NotFound`."""
+        return (await self.build_and_record(build_id))[1]
+
+    async def build_and_record(self, build_id: str) -> tuple[Build, BuildRecord]:
+        """A build as it is stored, and its public record; raises `NotFound`."""
         build = await self._build(build_id)
         record = record_of(build, None if build.result else await self._builds.position(build_id))
-        return msgspec.structs.replace(
+        return build, msgspec.structs.replace(
             record,
             scan_id=await self._scan_status.of_build(build_id),
             signature=_signature(await self._builds.signing(build_id) if build.result else None),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -11,8 +11,8 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from gateway.builds.queries import BuildQueries
+from gateway.pages.differences import Difference, Differences, MayRead, read_start
 from gateway.pages.explain import Explanation, explain
-from gateway.pages.locks import Change, changes
 from gateway.pages.log_lines import as_html
 from gateway.pages.timeline import Bar, bars
 from swell.api.builds import BuildRecord
@@ -24,8 +24,6 @@ from swell.store.records import Build, BuildResult, Reason
 
 MOST_LOG = 24 << 10
 """Bytes of a log that are in the page itself; scripts and downloads have all of it."""
-MOST_LOCK = 2 << 20
-"""Bytes of a lock file that is compared with another one."""
 
 MOST_CACHED, RUNNING_SECONDS, ENDED_SECONDS = 128, 1, 10
 """Pages of builds that many people open at the same time read their parts once; at most about 6 MiB."""
@@ -50,14 +48,6 @@ class Log(Struct, frozen=True):
     is_cut: bool = False
 
 
-class Difference(Struct, frozen=True):
-    """The build of the same inputs before this one, and what differs."""
-
-    record: BuildRecord
-    is_same_image: bool
-    packages: tuple[Change, ...] = ()
-
-
 class EndedParts(NamedTuple):
     """What is read from the object store about a build that has ended."""
 
@@ -65,7 +55,6 @@ class EndedParts(NamedTuple):
     bars: tuple[Bar, ...]
     attestations: frozenset[Attestation]
     has_lock: bool
-    difference: Difference | None
 
 
 class BuildView(Struct, frozen=True, kw_only=True):
@@ -87,24 +76,22 @@ class BuildView(Struct, frozen=True, kw_only=True):
 
 
 class BuildPages:
-    def __init__(self, queries: BuildQueries, builds: Builds, logs: Logs) -> None:
+    def __init__(self, queries: BuildQueries, builds: Builds, logs: Logs, differences: Differences) -> None:
         self._queries = queries
         self._builds = builds
         self._logs = logs
+        self._differences = differences
         self._running: TTLCache[str, Log] = TTLCache(MOST_CACHED, RUNNING_SECONDS)
         self._ended: TTLCache[str, EndedParts] = TTLCache(MOST_CACHED, ENDED_SECONDS)
 
-    async def build(self, build_id: str, *, with_log: bool = True, with_others: bool = True) -> BuildView:
-        """What the page of *build_id* shows, *with_others*: the build of the same inputs before; raises `NotFound`."""
-        record = await self._queries.build_record(build_id)
-        build = await self._builds.get(build_id)
-        if build is None:
-            raise NotFound(f"the record of {build_id} has expired")
+    async def build(self, build_id: str, may_read: MayRead, *, with_log: bool = True) -> BuildView:
+        """What the page of *build_id* shows a viewer who *may_read* other builds; raises `NotFound`."""
+        build, record = await self._queries.build_and_record(build_id)
         result = build.result
         if result is None:
             log = await self._running_log(build) if with_log else Log()
             return BuildView(record=record, state=state_of(build, record.queue_position), log=log)
-        parts = await self._ended_parts(build, result, record if with_others else None)
+        parts = await self._ended_parts(build, result)
         return BuildView(
             record=record,
             state=state_of(build, None),
@@ -114,7 +101,7 @@ class BuildPages:
             log=parts.log,
             has_lock=parts.has_lock,
             attestations=parts.attestations,
-            difference=parts.difference,
+            difference=await self._differences.of(build, may_read),
         )
 
     async def _running_log(self, build: Build) -> Log:
@@ -122,15 +109,14 @@ class BuildPages:
             log = self._running[build.id] = await log_start(self._queries.log_of(build))
         return log
 
-    async def _ended_parts(self, build: Build, result: BuildResult, record: BuildRecord | None) -> EndedParts:
-        """What *build* has left; with the *record*, also the difference to the build before."""
+    async def _ended_parts(self, build: Build, result: BuildResult) -> EndedParts:
+        """What *build* has left."""
         if (parts := self._ended.get(build.id)) is None:
             read = await asyncio.gather(
                 log_start(self._queries.log_of(build)),
                 self._steps(build.id, result),
                 self._attestations(build.id),
                 self._has_lock(build.id),
-                self._difference(record) if record else _nothing(),
             )
             parts = EndedParts(*read)
             if datetime.now(UTC) - result.finished > SETTLED:
@@ -154,32 +140,6 @@ class BuildPages:
             return pieces is not None
         return False
 
-    async def _difference(self, record: BuildRecord) -> Difference | None:
-        """The build before *record*; None for the first one, and if it has no result."""
-        container_id, _, number = record.build_id.removeprefix("bd-").rpartition("_")
-        before = await self._queries.list_builds(container_id, number, 1) if container_id else None
-        if before is None or not before.builds or before.builds[0].exit_status is None:
-            return None
-        former = before.builds[0]
-        is_same = former.digest is not None and former.digest == record.digest
-        packages: tuple[Change, ...] = ()
-        if not is_same and former.digest and record.digest:
-            old, new = await asyncio.gather(self._lock(former.build_id), self._lock(record.build_id))
-            packages = changes(old, new) if old and new else ()
-        return Difference(former, is_same, packages)
-
-    async def _lock(self, build_id: str) -> str:
-        """The lock file of a build; empty if it has none, or a very large one."""
-        with suppress(Unavailable):
-            pieces = await self._logs.lock(build_id)
-            content, is_cut = await read_start(pieces, MOST_LOCK) if pieces is not None else (b"", False)
-            return "" if is_cut else content.decode(errors="replace")
-        return ""
-
-
-async def _nothing() -> None:
-    return None
-
 
 def state_of(build: Build, position: int | None) -> str:
     """The state of *build* in one word; *position* is its place in the queue."""
@@ -199,14 +159,3 @@ async def log_start(opening: Awaitable[AsyncIterator[bytes]]) -> Log:
     if is_cut:
         content = content.rpartition(b"\n")[0] or content
     return Log(as_html(content.decode(errors="replace").removesuffix("\n")), is_cut)
-
-
-async def read_start(pieces: AsyncIterator[bytes], most: int) -> tuple[bytes, bool]:
-    """The first *most* bytes of *pieces*, and whether there are more."""
-    content = b""
-    async with aclosing(pieces) as opened:  # type: ignore[type-var]  # all of them are generators
-        async for piece in opened:
-            content += piece
-            if len(content) > most:
-                return content[:most], True
-    return content, False

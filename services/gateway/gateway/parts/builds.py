@@ -15,6 +15,7 @@ from gateway.builds.queries import BuildQueries
 from gateway.builds.sboms import SbomQueries
 from gateway.connections import Connections
 from gateway.pages.builds import BuildPages
+from gateway.pages.differences import Differences
 from gateway.parts.shared import Shared
 from gateway.scans.queries import ScanQueries
 from gateway.scans.status import ScanStatus
@@ -41,6 +42,6 @@ def build_parts(shared: Shared, connections: Connections, log_streams: LogStream
         Downloads(shared.builds, shared.images, shared.access),
         SbomQueries(shared.builds, logs, reports, RunningScanners(ScannerNames(connections.redis))),
         ScanQueries(shared.scans, reports),
-        BuildPages(queries, shared.builds, logs),
+        BuildPages(queries, shared.builds, logs, Differences(shared.builds, logs)),
         BuildsOfUser(shared.users_builds, shared.builds),
     )

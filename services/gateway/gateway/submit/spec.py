@@ -6,6 +6,7 @@ from datetime import datetime
 from gateway.domain.access.identity import Caller, queue_of, tenant_of
 from gateway.domain.definition import translate
 from gateway.submit.request import BuildRequest
+from gateway.submit.series import series_of
 from swell.api.containers import BuildOptions, ContainerLayer, NameStrategy
 from swell.log import traceparent
 from swell.naming.build_id import BuildInputs
@@ -43,6 +44,7 @@ def submission_of(
         organisation=caller.identity.organisation,
         sif=request.sif,
         template=request.template,
+        series=series_of(request, _target_image(request, inputs.container_id, parent), queue_of(caller)),
         base_packages=request.base_packages,
         client=queue_of(caller),
         tenant=tenant_of(caller),

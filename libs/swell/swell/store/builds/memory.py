@@ -23,6 +23,8 @@ class MemoryBuilds:
         self._listings: dict[str, Listing] = {}
         self._counters: Counter[str] = Counter()
         self._inputs: dict[str, str] = {}
+        self._newest: dict[str, str] = {}
+        self._before: dict[str, str] = {}
         self._queued: defaultdict[str, list[str]] = defaultdict(list)
         self._running: defaultdict[str, list[str]] = defaultdict(list)
         self._ready: list[str] = []
@@ -52,6 +54,10 @@ class MemoryBuilds:
             self._inputs.setdefault(submission.container_id, known)
         self._builds[build_id] = Build(id=build_id, submission=submission)
         self._latest[submission.target_image] = build_id
+        if submission.series and (before := self._newest.get(submission.series)):
+            self._before[build_id] = before
+        if submission.series:
+            self._newest[submission.series] = build_id
         self._queued[submission.client].append(build_id)
         for child in child_ids(submission):
             self._parents[child].add(build_id)
@@ -104,6 +110,9 @@ class MemoryBuilds:
 
     async def get(self, build_id: str) -> Build | None:
         return self._builds.get(build_id)
+
+    async def before(self, build_id: str) -> Build | None:
+        return self._builds.get(self._before.get(build_id, ""))
 
     async def inputs(self, container_id: str) -> str:
         return self._inputs.get(container_id, "")

@@ -18,6 +18,9 @@ class BuildRecords(Protocol):
     async def get(self, build_id: str) -> Build | None:
         """Return the build; None when it is missing."""
 
+    async def before(self, build_id: str) -> Build | None:
+        """Return the build before *build_id* in its series; None for the first one, or if its record has expired."""
+
     async def inputs(self, container_id: str) -> str:
         """Return the first half of the fingerprint of the builds of *container_id*; it outlives their records.
 

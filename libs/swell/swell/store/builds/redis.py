@@ -40,6 +40,7 @@ class _RedisQueue:
             submission.client,
             self._queue_limit,
             inputs_of(submission),
+            submission.series,
             *child_ids(submission),
         ]
         with translated():
@@ -109,6 +110,11 @@ class _RedisRecords:
     async def get(self, build_id: str) -> Build | None:
         builds = await self._read([build_id])
         return builds[0] if builds else None
+
+    async def before(self, build_id: str) -> Build | None:
+        with translated():
+            before = await self._redis.get(keys.build(build_id, keys.BEFORE))
+        return await self.get(text(before)) if before else None
 
     async def inputs(self, container_id: str) -> str:
         with translated():

@@ -11,7 +11,7 @@ QUEUE_FULL, CHILD_CANCELLED, OTHER_INPUTS = -1, -2, -3
 """Why `SUBMIT` has not registered a build."""
 
 # KEYS: index of the target image. ARGV: container id, or the id of a mirror; record; life (s); replaced build; client;
-# queue limit; first half of the fingerprint, or ''; children.
+# queue limit; first half of the fingerprint, or ''; series, or ''; children.
 # Returns the build id and 1 (new), 0 (existing) or one of the errors above.
 SUBMIT = f"""{LUA}
 local current = redis.call('GET', KEYS[1])
@@ -21,7 +21,7 @@ if redis.call('ZCARD', waiting) >= tonumber(ARGV[6]) then return {{'', {QUEUE_FU
 local inputs, name = INPUTS .. ':' .. string.sub(ARGV[1], 1, 4), string.sub(ARGV[1], 5)
 local known = redis.call('HGET', inputs, name)
 if known and ARGV[7] ~= '' and known ~= ARGV[7] then return {{'', {OTHER_INPUTS}}} end
-for at = 8, #ARGV do
+for at = 9, #ARGV do
     if redis.call('EXISTS', build_key(ARGV[at], CANCELLED)) == 1 then return {{ARGV[at], {CHILD_CANCELLED}}} end
 end
 local id = ARGV[1]
@@ -40,7 +40,11 @@ redis.call('SET', KEYS[1], id, 'EX', ARGV[3])
 redis.call('ZADD', waiting, redis.call('INCR', ORDER), id)
 redis.call('SADD', CLIENTS, ARGV[5])
 redis.call('HSET', CLIENT_OF, id, ARGV[5])
-for at = 8, #ARGV do
+if ARGV[8] ~= '' then
+    local before = redis.call('SET', SERIES .. ':' .. ARGV[8], id, 'EX', ARGV[3], 'GET')
+    if before then redis.call('SET', build_key(id, BEFORE), before, 'EX', ARGV[3]) end
+end
+for at = 9, #ARGV do
     local parents = build_key(ARGV[at], PARENTS)
     redis.call('SADD', parents, id)
     redis.call('EXPIRE', parents, ARGV[3])

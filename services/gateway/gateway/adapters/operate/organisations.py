@@ -30,6 +30,7 @@ _BUILD_PARTS = (
     keys.ATTEMPTS,
     keys.INTEREST,
     keys.PARENTS,
+    keys.BEFORE,
     keys.LEASE,
     "scans",
     keys.SIGNING,

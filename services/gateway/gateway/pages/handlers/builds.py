@@ -12,17 +12,20 @@ from gateway.access.accounts.accounts import Accounts
 from gateway.access.read_access import ReadAccess
 from gateway.builds.cancel import Cancellations
 from gateway.builds.queries import BuildQueries
+from gateway.domain.access.identity import queue_of
 from gateway.domain.access.record_access import Resource
 from gateway.handlers.builds import cancel_as
 from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
 from gateway.pages.builds import BuildPages
+from gateway.pages.differences import MayRead
 from gateway.pages.forms import read_form
 from gateway.pages.handlers.cookies import request_of
 from gateway.pages.rendering import MOST_TEXT, page
 from swell.api.builds import CancelRequest
-from swell.errors import NotFound
+from swell.errors import NotFound, SwellError
+from swell.store.records import Build
 
 HISTORY = 20  # builds in a list
 
@@ -37,6 +40,7 @@ async def build_page(
     build_pages: NamedDependency[BuildPages],
     queries: NamedDependency[BuildQueries],
     read_access: NamedDependency[ReadAccess],
+    callers: NamedDependency[Callers],
     cursor: FromQuery[str | None] = None,
 ) -> Response[Any]:
     """The page of a build; the list of its builds for an id without a number."""
@@ -47,9 +51,30 @@ async def build_page(
     if match := _OLD_ID.fullmatch(build_id):
         return Redirect(f"/view/builds/{match[1]}_{match[2]}", status_code=301)
     with_log = "hx-request" not in request.headers
-    view = await build_pages.build(build_id, with_log=with_log, with_others=read_access.is_open)
+    view = await build_pages.build(build_id, _reader(request, callers, read_access), with_log=with_log)
     may_cancel = not view.is_over and request_of(request) is not None
     return page("build.html", view=view, record=view.record, may_cancel=may_cancel, most_text=MOST_TEXT)
+
+
+def _reader(request: HttpRequest, callers: Callers, read_access: ReadAccess) -> MayRead:
+    """Who may see the build before one: those who may read its page.
+
+    Where an id is enough for that, this page would publish an id. So a container file, which may contain what its
+    author shows to nobody else, is for its client only; that of packages has other versions of the same packages.
+    """
+
+    async def may_read(shown: Build, former: Build) -> bool:
+        is_alike = former.submission.container_id == shown.submission.container_id or former.submission.environment
+        if read_access.is_open and is_alike:
+            return True
+        try:
+            caller = await callers.identify(request.scope)
+            await read_access.check(Resource.PAGE, former.id, caller.identity)
+        except SwellError:
+            return False
+        return not read_access.is_open or queue_of(caller) == former.submission.client
+
+    return may_read
 
 
 async def _history(container_id: str, queries: BuildQueries, cursor: str | None) -> Response[Any]:
