@@ -27,6 +27,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 _NET = (
+    "tests/unit/net/test_guard.py",
     "tests/unit/net/test_redirects.py",
     "tests/unit/net/test_outbound.py",
     "tests/integration/registry_proxy/registries/test_guard.py",
