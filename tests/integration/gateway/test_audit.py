@@ -238,3 +238,19 @@ async def test_events_wait_while_the_queue_is_missing(trail: Nats, redis: Redis)
         log.record(Action.GRANTED, subject="2")
 
         assert [event.subject for event in await sealed(trail, 2)] == ["1", "2"]
+
+
+async def test_a_foreign_message_in_the_trail_stops_no_gateway(trail: Nats, redis: Redis) -> None:
+    """It ended each gateway as often as it was started. It cannot be removed, so events are sealed after it."""
+    await trail.stream.publish("audit.sealed", b'{"a": 1}')
+    async with writing(trail, redis) as log, asyncio.timeout(60):
+        for subject in ("1", "2"):
+            log.record(Action.GRANTED, user="ada", subject=subject, image="docker.io/library/ubuntu")
+            while (await trail.stream.stream_info(SEALED)).state.messages <= int(subject):  # noqa: ASYNC110  as above
+                await asyncio.sleep(0.05)
+        foreign, *ours = [content async for content in batches(trail)]
+
+    events = [event for checked in verify(ours) for event in checked.batch.events]
+    assert [event.subject for event in events] == ["1", "2"]
+    with pytest.raises(ChainBroken):
+        list(verify([foreign, *ours]))

@@ -11,6 +11,7 @@ from swell_cli.wave.options import WaveError
 
 STATUSES = ("PENDING", "BUILDING", "SCANNING", "DONE")
 
+_MAX_BYTES = 16 << 20  # of an answer; the description of an image is the largest
 _TEXTS = ("requestId", "containerToken", "targetImage", "containerImage", "buildId", "scanId")
 _FLAGS = ("cached", "freeze", "mirror", "succeeded")
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{0,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -29,11 +30,13 @@ def read_json(body: bytes, endpoint: str) -> Fields:
     """The object in *body*.
 
     Raises:
-        WaveError: it is none; text that is not JSON is reported as a failure of the connection.
+        WaveError: it is none; text that is not JSON, or more than 16 MiB, is reported as a failure of the connection.
     """
     try:
+        if len(body) > _MAX_BYTES:
+            raise ValueError
         found = json.loads(body, parse_int=Number, parse_float=Number)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WaveError(f"Unable to connect to the Wave service: {endpoint}") from error
     if not isinstance(found, dict):
         raise WaveError("the answer is not a JSON object")

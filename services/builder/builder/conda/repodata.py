@@ -6,7 +6,8 @@ file, compressed.
 
 A record of a list takes 0.1 KB of memory when it is opened, and 2.4 KB when it is solved, so two megabytes that a
 stranger sends, compressed, could take all memory of the builder. Lists of channels that everyone can use are large.
-Those of other channels are small, or are refused.
+Those of other channels are small, or are refused. The parser of rattler is recursive: nested parentheses in a version
+would end the process.
 """
 
 import asyncio
@@ -44,6 +45,10 @@ _TIMEOUT = 300  # seconds for one list; a request times out earlier and can be r
 _PACKED, _PLAIN = "repodata.json.zst", "repodata.json"
 _ADVICE = "the operator can allow it with SWELL_CONDA_LARGE_CHANNELS"
 _MEMBER = re.compile(rb'"[^"]*+"\s*+:')
+_NESTED = re.compile(rb'\((?:[^("]*+\(){64}')  # in one text
+_WINDOW = 1 << 20  # bytes that are searched at once, while nothing else runs
+_TEXT = re.compile(rb'[^"]++')
+_MAX_TEXT = 4096  # bytes; the time of rattler grows with the square of the alternatives in a version
 
 
 class _ListRecord(Struct, frozen=True):
@@ -154,7 +159,7 @@ class Repodata:
             if file == _PACKED:
                 plain = opened.enter_context(self._folder.begin())
                 sha256 = _unpack(target, plain, url, _MAX_BYTES if self._is_large(channel) else _MAX_SMALL)
-            packages = self._count(channel, plain, url)
+            packages = self._check(channel, plain, url)
             record = _ListRecord(sha256, file, fetched.etag)
             try:
                 data = SparseRepoData(Channel(channel), subdir, plain.name)
@@ -167,12 +172,19 @@ class Repodata:
             self._folder.put(_record_name(url), Path(note.name))
         return _Open(data, record, time.monotonic(), packages)
 
-    def _count(self, channel: str, file: IO[bytes], url: str) -> int:
-        """The packages in the list *file*; raises `UpstreamFailed` if they are too many."""
+    def _check(self, channel: str, file: IO[bytes], url: str) -> int:
+        """Check the list *file*, and count its packages, unless the channel is large.
+
+        Raises:
+            UpstreamFailed: it has too many packages, or a text that rattler should not parse.
+        """
+        _check_nesting(file, url)
         if self._is_large(channel):
             return 0
         file.seek(0)
         content, packages = file.read(_MAX_SMALL), 0
+        if any(text.end() - text.start() > _MAX_TEXT for text in _TEXT.finditer(content)):
+            raise UpstreamFailed(f"{url} has a text of more than {_MAX_TEXT} bytes in its list of packages")
         for member in _MEMBER.finditer(content):
             packages += member.group().count(b"-") > 1  # as in name-version-build
             if packages > _MAX_PACKAGES:
@@ -190,7 +202,7 @@ class Repodata:
             if digest_of_file(data) != f"sha256:{record.sha256}":
                 return None
             with data.open("rb") as file:
-                packages = self._count(channel, file, url)
+                packages = self._check(channel, file, url)
             return _Open(SparseRepoData(Channel(channel), subdir, data), record, time.monotonic(), packages)
         except (msgspec.MsgspecError, ValueError, OSError, UpstreamFailed):
             return None
@@ -203,6 +215,16 @@ def _or_raise(found: _Open | BaseException | None) -> _Open | None:
     if isinstance(found, BaseException):
         raise found
     return found
+
+
+def _check_nesting(file: IO[bytes], url: str) -> None:
+    """Raise `UpstreamFailed` if a text in *file* has 64 open parentheses within a window."""
+    file.seek(0)
+    last = b""
+    while piece := file.read(_WINDOW):
+        if _NESTED.search(last + piece):
+            raise UpstreamFailed(f"{url} has a version with too many parentheses in its list of packages")
+        last = piece[-_WINDOW // 16 :]
 
 
 def _unpack(source: IO[bytes], target: IO[bytes], url: str, limit: int) -> str:

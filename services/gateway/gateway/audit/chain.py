@@ -38,10 +38,21 @@ def hash_of(content: bytes) -> str:
 
 
 def seal(last: bytes | None, events: Sequence[AuditEvent], now: datetime) -> bytes:
-    """Return the bytes of the batch of *events* that follows the batch with the bytes *last*."""
-    number = msgspec.json.decode(last, type=Batch).number + 1 if last else 1
+    """Return the bytes of the batch of *events* that follows the message with the bytes *last*.
+
+    If that is no batch, which `verify` reports, batches are numbered from 1 again.
+    """
+    number = (number_of(last) or 0) + 1 if last else 1
     previous = hash_of(last) if last else ""
     return msgspec.json.encode(Batch(number=number, previous=previous, sealed=now, events=tuple(events)))
+
+
+def number_of(content: bytes) -> int | None:
+    """The number of the batch with the bytes *content*; None if it is no batch."""
+    try:
+        return msgspec.json.decode(content, type=Batch).number
+    except (msgspec.MsgspecError, RecursionError):
+        return None
 
 
 def verify(contents: Iterable[bytes]) -> Iterator[Checked]:

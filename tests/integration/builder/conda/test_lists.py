@@ -13,7 +13,7 @@ from builder.conda.repodata import Repodata
 from builder.conda.sources import Sources
 from swell.errors import BadRequest, UpstreamFailed
 from swell.net.outbound import Policy, open_session
-from tests.integration.builder.conda.channel import Channel, serving
+from tests.integration.builder.conda.channel import Channel, Made, serving
 
 EMPTY = '{"info":{"subdir":"noarch"},"packages":{}}'
 
@@ -88,3 +88,25 @@ async def test_a_channel_that_everyone_uses_is_large(
         else:
             with pytest.raises(UpstreamFailed):
                 await repodata.for_channels([f"{channel.url}/big"], "linux-64")
+
+
+DEPENDS = {"nested": "b " + "(" * 20_000 + "1" + ")" * 20_000, "spread": "b " + "(1|" * 65 + "1" + ")" * 65}
+LONG = "b " + "1|" * 2_100 + "1"
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+@pytest.mark.parametrize("depends", DEPENDS.values(), ids=DEPENDS)
+async def test_nested_versions_are_refused(channel: Channel, tmp_path: Path, depends: str, *, is_large: bool) -> None:
+    """The solver crashed on them, and with it the builder: anyone can publish a package in a channel."""
+    channel.add(Made("a", depends=(depends,)))
+    async with lists(channel, tmp_path, *([channel.url] if is_large else [])) as repodata:
+        with pytest.raises(UpstreamFailed, match="too many parentheses"):
+            await repodata.for_channels([channel.url], "linux-64")
+
+
+async def test_a_long_version_of_a_stranger_is_refused(channel: Channel, tmp_path: Path) -> None:
+    """The solver needs minutes for 100,000 alternatives, and cannot be stopped."""
+    channel.add(Made("a", depends=(LONG,)))
+    async with lists(channel, tmp_path) as repodata:
+        with pytest.raises(UpstreamFailed, match="a text of more than"):
+            await repodata.for_channels([channel.url], "linux-64")

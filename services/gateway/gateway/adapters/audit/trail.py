@@ -20,7 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from gateway.adapters.audit.head import AuditHead
 from gateway.adapters.audit.pseudonyms import Pseudonyms
-from gateway.audit.chain import MOST_EVENTS, hash_of, seal
+from gateway.audit.chain import MOST_EVENTS, hash_of, number_of, seal
 from gateway.audit.events import Action, AuditEvent, people_of, renamed
 from swell.errors import Unavailable
 from swell.jobs.publish import store
@@ -166,7 +166,7 @@ class AuditWriter:
         for message in messages:
             try:
                 events += msgspec.json.decode(message.data, type=list[AuditEvent])
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, RecursionError) as error:
                 log.error("unreadable audit event ignored", error=str(error))
         names = await self._pseudonyms.of(people_of(events))
         if events:
@@ -178,6 +178,8 @@ class AuditWriter:
         """Append a batch of *events*; again with the new last batch if another writer has appended one."""
         for _ in range(100):
             sequence, last = await last_batch(self._nats)
+            if last and number_of(last) is None:
+                log.error("foreign message in the audit trail", sequence=sequence)
             content = seal(last, events, datetime.now(UTC))
             headers = {"Nats-Expected-Last-Sequence": str(sequence)}
             try:
