@@ -78,7 +78,7 @@ class Repodata:
         Lists of channels below the URLs *large*, and in local folders, may have 2 GiB, those of others 64 MiB with
         100,000 packages.
         """
-        self._large = tuple(URL(each) for each in (*large, "file:///"))
+        self._large = tuple(URL(each) for each in large if each.startswith(("http://", "https://")))
         self._sources = sources
         self._folder = folder
         self._scratch = scratch
@@ -107,10 +107,8 @@ class Repodata:
 
     def _is_large(self, channel: str) -> bool:
         url = URL(channel)
-        return any(
+        return url.scheme == "file" or any(
             url.origin() == each.origin() and f"{url.path}/".startswith(f"{each.path.rstrip('/')}/")
-            if each.host
-            else url.scheme == each.scheme
             for each in self._large
         )
 

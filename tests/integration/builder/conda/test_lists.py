@@ -110,3 +110,12 @@ async def test_a_long_version_of_a_stranger_is_refused(channel: Channel, tmp_pat
     async with lists(channel, tmp_path) as repodata:
         with pytest.raises(UpstreamFailed, match="a text of more than"):
             await repodata.for_channels([channel.url], "linux-64")
+
+
+async def test_a_local_channel_is_large(channel: Channel, tmp_path: Path) -> None:
+    """The operator has chosen its folder."""
+    put(channel, "big", 100_001)
+    async with open_session(Policy(frozenset())) as session:
+        sources = Sources(session, tmp_path)
+        lists = Repodata(sources, Folder(tmp_path / "lists", 1 << 30), tmp_path, timedelta(0), ("https://a.test", ""))
+        assert await lists.for_channels([f"file://{channel.folder}/big"], "linux-64")
