@@ -11,8 +11,8 @@ import pytest
 from gateway.openapi import examples
 from gateway.openapi.operations import OPERATIONS, Operation
 from swell_embedded.stack import Stack
-from tests.e2e.client import PLAIN, PUSHER, Swell, encoded
-from tests.e2e.raw import LOGIN, ask, operated_beside
+from tests.e2e.client import PLAIN, PUSHER, Swell, encoded, until
+from tests.e2e.raw import LOGIN, Answer, ask, operated_beside
 from tests.e2e.upstreams import PASSWORD, USER, Upstreams
 
 USER_TOKEN = {"Authorization": f"Bearer {PLAIN}"}
@@ -92,8 +92,14 @@ async def test_every_documented_read_operation_works(
     if operation.path.endswith(("/webhooks", "/preferences")):  # an operator names the owner
         query = "?user=ada"
     path = operation.path.format_map(names) + query
-    answer = await ask(operated, "GET", path, **LOGIN if operation.account or operation.personal else {})
+    login = LOGIN if operation.account or operation.personal else {}
 
+    async def stored() -> Answer | None:
+        """The answer; a build waits only two seconds for the object store to store what it has attached."""
+        answer = await ask(operated, "GET", path, **login)
+        return None if answer.status == 404 and path.endswith("/provenance") else answer
+
+    answer = await until(stored, seconds=60)
     assert answer.status == 200, answer.body
     assert answer.headers["Content-Type"].startswith(operation.media_type)
     if operation.answer is not str:
