@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 
 @contextmanager
@@ -19,3 +20,21 @@ def without(*modules: str) -> Iterator[None]:
     finally:
         for name in hidden:
             sys.modules.pop(name, None)
+
+
+@contextmanager
+def emptied(module: str, *names: str) -> Iterator[None]:
+    """Import in the block with an empty module instead of *module*, in which *names* are None, unless it is loaded.
+
+    What needs *names* fails when it runs, not when it is imported.
+    """
+    if module in sys.modules:
+        yield
+        return
+    empty = ModuleType(module)
+    empty.__dict__.update(dict.fromkeys(names))
+    sys.modules[module] = empty
+    try:
+        yield
+    finally:
+        del sys.modules[module]

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from swell.errors import Unavailable
-from swell.imports import without
+from swell.imports import emptied
 
-with without("cffi"):  # pycryptodome, which minio needs for another purpose, would load a parser of C with it
+with emptied("minio.crypto", "decrypt", "encrypt"):  # of MinioAdmin, which nothing here uses: it loads pycryptodome
     from minio import Minio
     from minio.commonconfig import ENABLED, REPLACE, CopySource, Filter
     from minio.error import S3Error

@@ -20,7 +20,7 @@ from yarl import URL
 
 from swell.concurrency.periodic import owned
 from swell.errors import NotFound, Unavailable, UpstreamFailed
-from swell.imports import without
+from swell.imports import emptied
 from swell.log import warn_once_a_second
 from swell.net.outbound import Policy, Reach, name_with_port, open_session, pieces, send
 from swell.net.reach import trusting
@@ -28,7 +28,7 @@ from swell.observe.instruments import POOL_USED, pool
 from swell.store.connections.s3_credentials import Renewed, credentials_of
 from swell.store.connections.settings import Addressing, S3Settings
 
-with without("cffi"):  # pycryptodome, which minio needs for another purpose, would load a parser of C with it
+with emptied("minio.crypto", "decrypt", "encrypt"):  # of MinioAdmin, which nothing here uses: it loads pycryptodome
     from minio import Minio
     from minio.credentials.providers import Provider
     from minio.error import MinioException

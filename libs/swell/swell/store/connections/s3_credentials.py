@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 import urllib3
 
 from swell.errors import Unavailable
-from swell.imports import without
+from swell.imports import emptied
 from swell.log import log
 from swell.settings import SettingsInvalid
 from swell.store.connections.settings import S3Settings
 
-with without("cffi"):  # as in `objects`
+with emptied("minio.crypto", "decrypt", "encrypt"):  # as in `s3_objects`
     from minio.credentials.credentials import Credentials
     from minio.credentials.providers import (
         AWSConfigProvider,
