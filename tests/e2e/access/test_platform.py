@@ -87,6 +87,7 @@ async def test_an_unknown_token_is_401(site: Site, upstreams: Upstreams) -> None
     assert (status, answer["code"]) == (401, "UNAUTHORIZED"), answer
 
 
+@pytest.mark.row("I12")
 async def test_an_expired_token_is_renewed_with_the_refresh_token(site: Site, upstreams: Upstreams) -> None:
     """The Platform gives the new tokens in cookies. Without its refresh token, the old token opens nothing."""
     token, refresh = secret("token", "token-that-expires-1"), secret("refresh token", "refresh-token-of-alice")
