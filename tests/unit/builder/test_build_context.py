@@ -56,6 +56,7 @@ def test_files_keep_their_content_mode_and_time(tmp_path: Path) -> None:
         [member("inner"), member("inner/outside", b"x")],
         [member("folder", type=tarfile.DIRTYPE), member("folder", b"x")],
         [member("n" * 300, b"x")],
+        [member("d/" * 3000 + "f", b"x")],
         [member("device", type=tarfile.CHRTYPE, devmajor=1, devminor=3)],
         [member("pipe", type=tarfile.FIFOTYPE)],
     ],

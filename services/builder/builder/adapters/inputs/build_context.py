@@ -22,6 +22,7 @@ from swell.archives.tar import LARGEST_READ, TarReader
 from swell.store.records import Reason
 
 _MOST_MEMBERS = 100_000
+_LONGEST_NAME = 4096  # characters, PATH_MAX: what reads the context afterwards opens a file by its whole name
 _LATEST = 1 << 33  # seconds since 1970 that every file system supports
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -187,6 +188,8 @@ def _remove_existing(folder: int, name: str) -> None:
 
 def _parts(name: str) -> list[str]:
     """Split *name* into its parts, from the root of the context."""
+    if len(name) > _LONGEST_NAME:
+        raise ValueError("the name is too long")
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in parts:
         raise ValueError("the name leads out of its directory")
