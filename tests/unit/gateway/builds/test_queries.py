@@ -199,7 +199,7 @@ async def test_an_unknown_request_is_not_found(queries: BuildQueries) -> None:
 async def test_statements_about_a_build_are_read_from_the_store(queries: BuildQueries) -> None:
     """A build that is not signed, or has no lock file, has none of the kind; the message says when it gets one."""
     assert await queries.attestation(BUILD, Attestation.SIGNATURE) == {"kind": "signature"}
-    with pytest.raises(NotFound, match="signing key"):
+    with pytest.raises(NotFound, match="if the operator has images signed"):
         await queries.attestation(BUILD, Attestation.SBOM)
     with pytest.raises(NotFound, match="no build"):
         await queries.attestation("bd-unknown_1", Attestation.SIGNATURE)
