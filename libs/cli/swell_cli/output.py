@@ -42,9 +42,12 @@ def text_of(result: Result, format: Format) -> str:  # noqa: A002
 
 
 def rows_of(fields: Any) -> list[tuple[str, str]]:
-    """A row for each member of *fields* that is one value."""
+    """A row for each member of *fields* that is one value, and for each further line of a text."""
     plain = msgspec.to_builtins(fields)
-    return [(name, str(value)) for name, value in plain.items() if not isinstance(value, dict | list)]
+    values = {name: str(value).splitlines() for name, value in plain.items() if not isinstance(value, dict | list)}
+    return [
+        ("" if number else name, line) for name, lines in values.items() for number, line in enumerate(lines or [""])
+    ]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

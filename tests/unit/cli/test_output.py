@@ -2,11 +2,15 @@
 
 import contextlib
 import io
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from swell.api.builds import BuildEnd, BuildStep
 from swell_cli.__main__ import COMMANDS, swell
@@ -205,3 +209,30 @@ def test_waves_command_shows_a_hostile_refusal_harmlessly(monkeypatch: pytest.Mo
     assert wave.main(["-i", "alpine"]) == 1
     assert "ZXZpbA==" in err.getvalue()
     assert "\x1b" not in err.getvalue()
+
+
+def test_a_text_of_several_lines_has_a_row_for_each() -> None:
+    """A container file is readable in a table; its lines are not taken for members."""
+    text = text_of(Result({"file": "FROM a\nRUN b\n", "id": "1", "empty": ""}), Format.TABLE)
+
+    assert text == "file   FROM a\n       RUN b\nid     1\nempty\n"
+
+
+def commands_of(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    """The words of each command below *group*."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands_of(command, *path, name)
+
+
+@pytest.mark.parametrize("words", [words for words in commands_of(swell) if words != ("wave",)], ids=" ".join)
+def test_the_help_of_every_command_has_examples(words: tuple[str, ...]) -> None:
+    """Also that of the commands of a group. `swell wave` prints the help of Wave's command line."""
+    shown = CliRunner().invoke(swell, [*words, "--help"])
+
+    assert shown.exit_code == 0
+    assert re.search("Examples?:", shown.output)

@@ -48,7 +48,7 @@ def create(session: Session, name: str, email: str, org: str, scopes: tuple[str,
     session.show(Result(fields, name=str(fields.get("password", ""))), default=Format.NAME)
 
 
-@accounts.command("list")
+@accounts.command("list", epilog=EPILOG)
 @common
 def list_accounts(session: Session) -> None:
     """List all accounts by name."""
@@ -68,7 +68,7 @@ def list_accounts(session: Session) -> None:
     session.show(Result(found, rows, "\n".join(each.name for each in found)))
 
 
-@accounts.command()
+@accounts.command(epilog=EPILOG)
 @click.argument("name")
 @click.option("--own", is_flag=True, help="It is your account: asks for the current password, too.")
 @common
@@ -78,7 +78,7 @@ def password(session: Session, name: str, own: bool) -> None:
     _change(session, name, AccountChange(password=_secret("New password", again=True), current_password=current))
 
 
-@accounts.command()
+@accounts.command(epilog=EPILOG)
 @click.argument("name")
 @common
 def disable(session: Session, name: str) -> None:
@@ -86,7 +86,7 @@ def disable(session: Session, name: str) -> None:
     _change(session, name, AccountChange(disabled=True))
 
 
-@accounts.command()
+@accounts.command(epilog=EPILOG)
 @click.argument("name")
 @common
 def enable(session: Session, name: str) -> None:
@@ -94,7 +94,7 @@ def enable(session: Session, name: str) -> None:
     _change(session, name, AccountChange(disabled=False))
 
 
-@accounts.command()
+@accounts.command(epilog=EPILOG)
 @click.argument("name")
 @common
 def delete(session: Session, name: str) -> None:

@@ -7,13 +7,21 @@ from swell_cli.exits import Exit
 from swell_cli.output import Result
 from swell_cli.session import Session, common, fail
 
+EPILOG = """\b
+Examples:
+  swell config list
+  swell config use work
+  swell config show -o json
+  cat "$(swell config path)"
+"""
 
-@click.group()
+
+@click.group(epilog=EPILOG)
 def config() -> None:
     """Show and change profiles. They are in config.toml in $XDG_CONFIG_HOME/swell, which only you can read."""
 
 
-@config.command("list")
+@config.command("list", epilog=EPILOG)
 @common
 def list_profiles(session: Session) -> None:
     """List the profiles."""
@@ -25,7 +33,7 @@ def list_profiles(session: Session) -> None:
     session.show(Result({"default": found.default, "profiles": fields}, rows, "\n".join(found.profiles)))
 
 
-@config.command()
+@config.command(epilog=EPILOG)
 @common
 def show(session: Session) -> None:
     """Show the server and the key that commands use, and where they come from."""
@@ -39,7 +47,7 @@ def show(session: Session) -> None:
     session.show(Result(fields, rows, server.url.value))
 
 
-@config.command()
+@config.command(epilog=EPILOG)
 @click.argument("name")
 @common
 def use(_: Session, name: str) -> None:
@@ -50,7 +58,7 @@ def use(_: Session, name: str) -> None:
     save(Config(default=name, profiles=found.profiles))
 
 
-@config.command()
+@config.command(epilog=EPILOG)
 @common
 def path(session: Session) -> None:
     """Print where the config file is."""

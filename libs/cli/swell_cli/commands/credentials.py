@@ -60,7 +60,7 @@ def put(session: Session, registry: str, password: str | None, user_name: str, u
     session.show(Result(stored, [(f"stored {stored.user_name} for {stored.registry}",)], stored.registry))
 
 
-@credentials.command("list")
+@credentials.command("list", epilog=EPILOG)
 @owned
 @common
 def list_credentials(session: Session, user: str, org: str) -> None:
@@ -72,7 +72,7 @@ def list_credentials(session: Session, user: str, org: str) -> None:
     session.show(Result(found, rows, "\n".join(each.registry for each in found)))
 
 
-@credentials.command()
+@credentials.command(epilog=EPILOG)
 @click.argument("registry")
 @owned
 @common

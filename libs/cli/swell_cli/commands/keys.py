@@ -56,7 +56,7 @@ def create(
     session.show(Result(fields, name=str(fields.get("key", ""))), default=Format.NAME)
 
 
-@keys.command("list")
+@keys.command("list", epilog=EPILOG)
 @click.option("--user", metavar="NAME", help="User whose keys are listed; for operators.")
 @common
 def list_keys(session: Session, user: str | None) -> None:
@@ -78,7 +78,7 @@ def list_keys(session: Session, user: str | None) -> None:
     session.show(Result(found, rows, "\n".join(key.id for key in found)))
 
 
-@keys.command()
+@keys.command(epilog=EPILOG)
 @click.argument("id")
 @common
 def revoke(session: Session, id: str) -> None:  # noqa: A002 - as it is called in the help

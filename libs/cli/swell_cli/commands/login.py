@@ -15,6 +15,11 @@ Examples:
   swell login https://swell.example.org              asks for the key
   swell login https://swell.example.org --profile work - < key.txt
 """
+LOGOUT_EPILOG = """\b
+Examples:
+  swell logout
+  swell logout --profile work
+"""
 PROFILE = click.option(
     "--profile", metavar="NAME", default=DEFAULT_PROFILE, help="Name of the profile.", show_default=True
 )
@@ -47,7 +52,7 @@ def _login(url: str, profile: str, token: str) -> None:
     click.echo(f"stored {client.url} (Swell {version}) as {profile} in {path}", err=True)
 
 
-@click.command()
+@click.command(epilog=LOGOUT_EPILOG)
 @PROFILE
 def logout(profile: str) -> None:
     """Remove a profile with its key from the config file. The key itself stays valid."""
