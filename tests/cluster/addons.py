@@ -99,23 +99,27 @@ def start_keda(cluster: Cluster) -> None:
     for name, source in (("tls.crt", "server.crt"), ("tls.key", "server.key"), ("ca.crt", "ca.crt")):
         (certificates / name).write_bytes((cluster.home / source).read_bytes())
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "keda"}})
+    environment = {
+        "KUBECONFIG": str(cluster.config),
+        "POD_NAMESPACE": "keda",
+        "WATCH_NAMESPACE": "",
+        "KEDA_CLUSTER_OBJECT_NAMESPACE": "keda",
+    }
     cluster.start(
         "keda-operator",
         *(str(found / "operator"), f"--kubeconfig={cluster.config}", f"--cert-dir={certificates}"),
         *("--enable-prometheus-metrics=false", "--health-probe-bind-address=127.0.0.1:8081"),
         *("--metrics-service-bind-address=127.0.0.1:9666", "--enable-webhook-patching=false"),
         "--enable-apiservice-patching=false",
-        POD_NAMESPACE="keda",
-        WATCH_NAMESPACE="",
+        **environment,
     )
     cluster.start(
         "keda-adapter",
-        *(str(found / "adapter"), f"--kubeconfig={cluster.config}", f"--cert-dir={certificates}", "--port=8082"),
+        *(str(found / "adapter"), f"--lister-kubeconfig={cluster.config}", f"--cert-dir={certificates}", "--port=8082"),
         *(f"--authentication-kubeconfig={cluster.config}", f"--authorization-kubeconfig={cluster.config}"),
         *(f"--tls-cert-file={certificates}/tls.crt", f"--tls-private-key-file={certificates}/tls.key"),
         *("--secure-port=4444", "--metrics-service-address=127.0.0.1:9666"),
-        POD_NAMESPACE="keda",
-        WATCH_NAMESPACE="",
+        **environment,
     )
     _serve_api(cluster, "v1beta1", "external.metrics.k8s.io", 4444)
     until(lambda: cluster.get("/apis/external.metrics.k8s.io/v1beta1"), cluster)
