@@ -3,6 +3,7 @@
 import signal
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
@@ -14,6 +15,14 @@ DEADLINE = 60.0
 
 def press() -> None:
     signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture(autouse=True)
+def terminal() -> Iterator[None]:
+    """Python's own handler, as at a terminal: a shell that starts the tests in the background ignores the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
