@@ -115,7 +115,7 @@ async def test_a_walk_asks_for_some_children_only(script: Script, pulls: Pulls) 
 
 async def test_an_index_of_too_many_entries_is_not_walked(script: Script, pulls: Pulls) -> None:
     """Nor does it cost questions to Redis; the index itself is passed on as it is."""
-    index = index_of([(digest_of(str(number).encode()), 7) for number in range(15_000)])
+    index = index_of([(digest_of(str(number).encode()), 7) for number in range(11_000)])
     has(script, index)
 
     assert (await pulls.manifest(pull_of(script), "1")).content == index

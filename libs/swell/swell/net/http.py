@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
-from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -98,7 +97,7 @@ async def listening(
         log.info("listening", host=where.host, port=where.port)
         async with AsyncExitStack() as background:
             if limit and limit.most:
-                check = partial(_check_connections, limit, where.port)
+                check = _ConnectionCheck(limit, where.port).close_excess
                 await background.enter_async_context(
                     running_every(CHECK_EVERY, check, event="connections not counted", first=False)
                 )
@@ -165,29 +164,48 @@ def _close_stalled(port: int) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SECONDS * 1000))
 
 
-async def _check_connections(limit: ConnectionLimit, port: int) -> None:
-    """Close the newest connections to *port* of each client that has more than *limit*."""
-    with suppress(OSError):  # too many open files: the next check may succeed
-        if len(os.listdir("/proc/self/fd")) > limit.most:  # noqa: PTH208  names only, a thousand in 0.3 ms
-            await asyncio.to_thread(_close_excess, limit, port)
+class _ConnectionCheck:
+    """Closes the newest connections to *port* of each client that has more than *limit*.
 
+    Those that an earlier check has seen are older. Inodes give the order of the others, roughly: each CPU has its own block
+    of numbers.
+    """
 
-def _close_excess(limit: ConnectionLimit, port: int) -> None:
-    by_client = defaultdict[str, list[_Accepted]](list)
-    for each in _accepted(port):
-        if (client := limit.client(each.peer)) is not None:
-            by_client[client].append(each)
-    for client, connections in by_client.items():
-        for each in sorted(connections)[limit.most :]:
-            with suppress(OSError), _duplicate(each.number) as connection:
-                if os.fstat(connection.fileno()).st_ino == each.inode:
-                    connection.shutdown(socket.SHUT_RDWR)
-        if (excess := len(connections) - limit.most) > 0:
-            log.warning("connections of one client closed", client=client, count=excess)
+    def __init__(self, limit: ConnectionLimit, port: int) -> None:
+        self._limit = limit
+        self._port = port
+        self._checks = 0
+        self._first_seen: dict[int, int] = {}
+        """By inode, the check that has seen the connection first."""
+
+    async def close_excess(self) -> None:
+        with suppress(OSError):  # too many open files: the next check may succeed
+            if len(os.listdir("/proc/self/fd")) > self._limit.most:  # noqa: PTH208  names only, a thousand in 0.3 ms
+                await asyncio.to_thread(self._close_excess)
+
+    def _close_excess(self) -> None:
+        self._checks += 1
+        accepted = _accepted(self._port)
+        self._first_seen = {each.inode: self._first_seen.get(each.inode, self._checks) for each in accepted}
+        by_client = defaultdict[str, list[_Accepted]](list)
+        for each in accepted:
+            if (client := self._limit.client(each.peer)) is not None:
+                by_client[client].append(each)
+        for client, connections in by_client.items():
+            excess = sorted(connections, key=self._age)[self._limit.most :]
+            for each in excess:
+                with suppress(OSError), _duplicate(each.number) as connection:
+                    if os.fstat(connection.fileno()).st_ino == each.inode:
+                        connection.shutdown(socket.SHUT_RDWR)
+            if excess:
+                log.warning("connections of one client closed", client=client, count=len(excess))
+
+    def _age(self, connection: "_Accepted") -> tuple[int, int]:
+        return self._first_seen[connection.inode], connection.inode
 
 
 class _Accepted(NamedTuple):
-    """A connection to this process: its inode (which increases), its file descriptor and its remote address."""
+    """A connection to this process: its inode, its file descriptor and its remote address."""
 
     inode: int
     number: int

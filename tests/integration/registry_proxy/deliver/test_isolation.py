@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from msgspec import structs
 
-from registry_proxy.adapters import upstream as upstream_module
+from registry_proxy.adapters import upstream_responses
 from registry_proxy.adapters.upstream import RegistryUpstream
 from registry_proxy.deliver.access import Access
 from registry_proxy.domain.link import Link
@@ -174,7 +174,7 @@ async def test_a_stalled_transfer_goes_on_by_another_connection(
     port: Port, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the same byte, after seconds and not after the idle timeout of a minute."""
-    monkeypatch.setattr(upstream_module, "PACE", Pace(silence=0.3))
+    monkeypatch.setattr(upstream_responses, "PACE", Pace(silence=0.3))
     link = port.link()
     port.script.on(port.path_upstream(link), Gate(CONTENT), ranged(CONTENT))
 
@@ -203,7 +203,7 @@ async def test_a_transfer_below_the_minimum_rate_goes_on_by_another_connection(
     port: Port, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two KB a second are no stall, and would take days."""
-    monkeypatch.setattr(upstream_module, "PACE", Pace(silence=5, slowest=16 << 10, window=0.5))
+    monkeypatch.setattr(upstream_responses, "PACE", Pace(silence=5, slowest=16 << 10, window=0.5))
     link = port.link()
     port.script.on(port.path_upstream(link), dripping(CONTENT, 200, 0.1), ranged(CONTENT))
 
