@@ -28,6 +28,7 @@ API_SERVER = f"https://{ADDRESS}:6443"
 SERVICES, PODS = "10.96.0.0/16", "10.244.0.0/24"
 PAUSE = "docker.io/library/swell-pause:1"
 NAME = "node"
+FURTHER_APIS = tuple(f"{name}.kube-system.svc" for name in ("metrics-k8s-io", "external-metrics-k8s-io"))
 PASSED_ON = "front-proxy"  # the name of the API server for servers of further APIs
 CGROUP = os.environ.get("SWELL_ALONE", "")  # alone.sh removes it
 
@@ -201,7 +202,16 @@ def _write_files(home: Path) -> None:
         config = _KUBE_CONFIG.format(server=API_SERVER, home=home, user=name)
         (home / f"{name}.conf").write_text(config)
     _write_certificate(home, PASSED_ON, authority.issue_cert(NAME, common_name=PASSED_ON))
-    names = (ADDRESS, "127.0.0.1", "10.96.0.1", "localhost", "kubernetes", "kubernetes.default.svc", NAME)
+    names = (
+        ADDRESS,
+        "127.0.0.1",
+        "10.96.0.1",
+        "localhost",
+        "kubernetes",
+        "kubernetes.default.svc",
+        NAME,
+        *FURTHER_APIS,
+    )
     _write_certificate(home, "server", authority.issue_cert(*names))
     (home / "cni").mkdir(exist_ok=True)
     (home / "cni/pods.conflist").write_text(_CNI.format(pods=PODS, home=home))
