@@ -178,6 +178,7 @@ def open_cluster(home: Path) -> Iterator[Cluster]:
     home.mkdir(parents=True, exist_ok=True)
     _write_files(home)
     _protect_settings()
+    _close_service_network()
     context = ssl.create_default_context(cafile=home / "ca.crt")
     context.load_cert_chain(home / "admin.crt", home / "admin.key")
     groups = [path for path in Path("/sys/fs/cgroup").iterdir() if path.is_dir() and not path.is_symlink()]
@@ -230,6 +231,15 @@ def _protect_settings() -> None:
         copy = Path("/run") / name.replace("/", ".")
         copy.write_text(setting.read_text())
         subprocess.run(["mount", "--bind", copy, setting], check=True, timeout=30)
+
+
+def _close_service_network() -> None:
+    """Reject connections to addresses of Services which kube-proxy does not know yet.
+
+    They would leave this machine. Where a proxy answers for all addresses, the API server would keep such a connection.
+    """
+    rule = ("-d", SERVICES, "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")
+    subprocess.run(["iptables", "-A", "OUTPUT", *rule], check=True, timeout=30)
 
 
 def _write_certificate(home: Path, name: str, issued: trustme.LeafCert) -> None:
