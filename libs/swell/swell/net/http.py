@@ -167,8 +167,8 @@ def _close_stalled(port: int) -> None:
 class _ConnectionCheck:
     """Closes the newest connections to *port* of each client that has more than *limit*.
 
-    Those that an earlier check has seen are older. Inodes give the order of the others, roughly: each CPU has its own block
-    of numbers.
+    Those that an earlier check has seen are older. Inodes give the order of the others roughly: each CPU has its own
+    block of numbers.
     """
 
     def __init__(self, limit: ConnectionLimit, port: int) -> None:
