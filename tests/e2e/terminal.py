@@ -18,7 +18,8 @@ class Terminal:
     def __init__(self, command: Sequence[str], environment: dict[str, str]) -> None:
         self._output = b""
         self._main, other = pty.openpty()
-        alone = ("setsid", "--ctty", "--wait", *command)  # Ctrl-C becomes a signal
+        default = ("env", "--default-signal=INT")  # a shell that starts the tests in the background ignores it
+        alone = (*default, "setsid", "--ctty", "--wait", *command)  # Ctrl-C becomes a signal
         self._process = subprocess.Popen(alone, stdin=other, stdout=other, stderr=other, env=environment)
         os.close(other)
         os.set_blocking(self._main, False)
