@@ -104,6 +104,18 @@ async def test_nested_versions_are_refused(channel: Channel, tmp_path: Path, dep
             await repodata.for_channels([channel.url], "linux-64")
 
 
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_escapes_hide_no_nested_version(channel: Channel, tmp_path: Path, *, is_large: bool) -> None:
+    """The solver reads what a JSON escape stands for."""
+    channel.add(Made("a", depends=("b " + "(" * 65 + "1" + ")" * 65,)))
+    file = channel.folder / "linux-64/repodata.json.zst"
+    content = zstandard.decompress(file.read_bytes()).replace(b"(", rb"\u0028")
+    file.write_bytes(zstandard.compress(content))
+    async with lists(channel, tmp_path, *([channel.url] if is_large else [])) as repodata:
+        with pytest.raises(UpstreamFailed, match="too many parentheses"):
+            await repodata.for_channels([channel.url], "linux-64")
+
+
 async def test_a_long_version_of_a_stranger_is_refused(channel: Channel, tmp_path: Path) -> None:
     """The solver needs minutes for 100,000 alternatives, and cannot be stopped."""
     channel.add(Made("a", depends=(LONG,)))
