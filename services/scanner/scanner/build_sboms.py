@@ -66,8 +66,10 @@ class BuildSboms:
     async def on_scan_done(self, event: ScanDone, delivery: int) -> None:
         """As `on_build_done`, after a scan that has failed, perhaps before it has listed the packages.
 
-        If earlier attempts were given up, this scan was another one.
+        If earlier attempts were given up, this scan was another one. If it has succeeded, the image has its SBOM.
         """
+        if event.build_id and event.succeeded:
+            await self._builds.put_listing(event.build_id, None)
         build = await self._without_sbom(event.build_id) if event.build_id and not event.succeeded else None
         if build is None:
             return

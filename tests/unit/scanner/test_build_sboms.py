@@ -169,6 +169,22 @@ async def test_a_scan_that_fails_before_it_lists_packages_leaves_no_gap(site: Si
     assert len(site.events) == 1
 
 
+async def test_a_later_scan_makes_the_sbom_of_a_build_that_was_given_up(site: Site) -> None:
+    """The record of the build no longer says why it has none."""
+    event = await site.built()
+    site.images.failures = [ScanFailure(ScanProblem.IMAGE, "too large")]
+    await site.sboms.on_build_done(event, 1)
+    done = ScanDone(
+        id="s", image=REPOSITORY, platform="linux/amd64", succeeded=False, finished=BUILT, build_id=event.id
+    )
+
+    await site.sboms.on_scan_done(done, 1)
+    assert await site.listing(event.id) == (ListingState.GIVEN_UP, 1, "too large")
+    await site.sboms.on_scan_done(replace(done, succeeded=True), 1)
+
+    assert await site.listing(event.id) is None
+
+
 async def test_an_image_without_packages_has_nothing_to_attach() -> None:
     """Its SBOM is stored, and says that no package was found."""
     site = Site(packages=0)
