@@ -109,12 +109,24 @@ def test_an_onbuild_keeps_an_instruction() -> None:
         ("FROM a\n# syntax=x\n", None, "\\"),
         ("# a comment\n# syntax=x\n", None, "\\"),
         ("# check=skip=all\n# syntax=x\n", "x", "\\"),
+        ("# check= \n# escape=`\n", None, "`"),
+        ("# check=\n# escape=`\n", None, "\\"),
+        ("#\u2003escape=`\n", None, "`"),
+        ("#\x1cescape=`\n", None, "\\"),
+        ("# escape\xa0=`\n", None, "\\"),
     ],
 )
 def test_directives_stand_before_everything_else(text: str, syntax: str | None, escape: str) -> None:
     """After another comment they are comments."""
     read = parse(text)
     assert (read.syntax, read.escape) == (syntax, escape)
+
+
+@pytest.mark.parametrize("value", ["\xa0`", "`\xa0", " "])
+def test_blanks_of_other_scripts_are_part_of_the_escape_character(value: str) -> None:
+    """BuildKit refuses it as well; in its patterns, only those of ASCII are blanks."""
+    with pytest.raises(BadRequest, match="must be"):
+        parse(f"# escape={value}\nFROM a\n")
 
 
 # --- here-documents

@@ -11,27 +11,33 @@ from swell.containerfile.dialects import Dialect
 from swell.containerfile.instructions import SPACE, Heredoc, Instruction, split_words
 from swell.containerfile.limits import MAX_HEREDOCS, error_at
 
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(\S.*)", re.DOTALL)
+_GO_SPACE = "\t\n\f\r "
+"""What `\\s` is in a pattern of Go; Python's has more."""
+_DIRECTIVE = re.compile(rf"([a-zA-Z][a-zA-Z0-9]*)[{_GO_SPACE}]*=(.+)", re.DOTALL)
 _OLD_ESCAPE = re.compile(r"#[ \t]*escape[ \t]*=[ \t]*(.)", re.IGNORECASE)
 _HEREDOC = re.compile(r"[0-9]*<<(-?)[\t\n\f\r ]*([^<]+)")
 _WITH_HEREDOCS = frozenset({"ADD", "COPY", "RUN"})
 
 
 def read_directives(lines: Sequence[str], dialect: Dialect) -> tuple[str, str | None]:
-    """Return the escape character and the frontend that the parser directives set."""
+    """Return the escape character and the frontend that the parser directives set.
+
+    Source: `ParseLine`,
+    https://github.com/moby/buildkit/blob/v0.34.2/frontend/dockerfile/parser/directives.go
+    """
     escape, syntax, seen = "\\", None, set[str]()
     for number, line in enumerate(lines, 1):
-        text = line.strip(SPACE)
+        text = line.lstrip(SPACE)
         if not dialect.heredocs:  # the old parser supports one directive, in the first line
-            old = _OLD_ESCAPE.match(text)
+            old = _OLD_ESCAPE.match(text.rstrip(SPACE))
             if old is None:
                 break
             name, value = "escape", old[1]
         else:
-            match = _DIRECTIVE.fullmatch(text)
+            match = _DIRECTIVE.fullmatch(text[1:].lstrip(SPACE)) if text.startswith("#") else None
             if match is None or match[1].lower() not in {"syntax", "escape", "check"}:
                 break
-            name, value = match[1].lower(), match[2]
+            name, value = match[1].lower(), match[2].strip(_GO_SPACE)  # empty for a blank, which is a value
         if name in seen:
             raise error_at(number, f"only one {name} directive is allowed")
         seen.add(name)
