@@ -109,6 +109,17 @@ class RegistryClient:
                     self._retries.gave_up(url, reference.repository)
                 raise
 
+    async def ask_once(self, sender: Sender, method: str, reference: Reference, url: URL) -> aiohttp.ClientResponse:
+        """Request *url* with what the registry has accepted for *reference*; a refusal removes nothing from the cache.
+
+        For requests that may fail: nothing is repeated, and no token is requested if one is cached.
+        """
+        with translated(url):
+            shown = await self._authorizer.remembered(reference, self._principal)
+            return await sender(
+                self._session, method, url, {"Authorization": shown.header} if shown.header else {}, None
+            )
+
     async def _ask(
         self,
         sender: Sender,

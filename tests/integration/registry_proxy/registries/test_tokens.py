@@ -7,6 +7,7 @@ from datetime import timedelta
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from registry_proxy.adapters.upstream import RegistryUpstream
 from swell.errors import Denied, SwellError, TooManyRequests, UpstreamDown, UpstreamFailed
@@ -67,6 +68,24 @@ async def test_an_anonymous_token_is_fetched_once_and_used_again(script: Script,
     assert dict(url.query) == {"service": "reg", "scope": "repository:team/tool:pull"}
     assert authorization is None
     assert script.asked(PATH) == [None, "Bearer abc", "Bearer abc", "Bearer abc"]
+
+
+async def test_a_refusal_of_a_request_that_may_fail_removes_no_token(script: Script) -> None:
+    """To cancel an upload, docker-registry requires an action that no token of a build has."""
+    script.on(PATH, guarded(script, "abc"))
+    script.on("/token", token("abc"))
+    script.on("/upload", challenged(script))
+    async with open_session(Policy(frozenset({script.authority}))) as session:
+        client = RegistryClient(session, Keyring({}))
+        (await client.ask(send, "GET", tool(script), "manifests/1", {})).release()
+
+        response = await client.ask_once(send, "DELETE", tool(script), URL(f"{script.url}/upload"))
+        response.release()
+        (await client.ask(send, "GET", tool(script), "manifests/1", {})).release()
+
+    assert response.status == 401
+    assert script.asked("/upload") == ["Bearer abc"] and len(script.asked("/token")) == 1
+    assert script.asked(PATH) == [None, "Bearer abc", "Bearer abc"]
 
 
 async def test_a_hundred_pulls_at_once_fetch_one_token(script: Script, upstream: RegistryUpstream) -> None:

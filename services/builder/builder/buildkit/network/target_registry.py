@@ -53,9 +53,10 @@ class TargetRegistry:
     async def cancel_upload(self, target: Reference, url: URL) -> None:
         """Cancel the upload at *url*, as registries of the Docker API can; others drop it after some time.
 
+        A token for `pull,push` may not suffice: docker-registry requires the action `delete`.
         Source: "Canceling an Upload", https://github.com/distribution/distribution/blob/v2.8.3/docs/spec/api.md
         """
-        (await self._client.ask_url(send, "DELETE", target, url, {})).release()
+        (await self._client.ask_once(send, "DELETE", target, url)).release()
 
     async def continue_upload(
         self,
