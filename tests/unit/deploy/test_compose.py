@@ -175,10 +175,12 @@ def test_images_are_pinned() -> None:
 
 def test_a_health_check_waits_for_its_program_and_then_takes_its_time(tmp_path: Path) -> None:
     """A container that waits for another one starts when that is ready; checks of 10 idle containers took two thirds of
-    a core when each ran once a second. After a failure, checks are quick again."""
+    a core when each ran once a second. After a failure, checks are quick again. Docker would end the check of
+    a program that hangs after a minute, without its message."""
     marker, calls = tmp_path / "marker", tmp_path / "calls"
     script = (ROOT / "deploy/compose/healthy").read_text().replace("/tmp/.healthy", str(marker))
     functions = f'sleep() {{ echo "sleep $1" >> {calls}; }}\nlook() {{ echo look >> {calls}; echo why; {{}}; }}\n'
+    functions += f"date() {{ echo $((100 + $(grep -c look {calls}) * seconds)); }}\nseconds=0\n"
 
     def run(look: str) -> tuple[int, str, list[str]]:
         calls.write_text("")
@@ -192,6 +194,8 @@ def test_a_health_check_waits_for_its_program_and_then_takes_its_time(tmp_path: 
     status, message, called = run("false")
     assert (status, message, called[:3]) == (1, "why\n", ["sleep 20", "look", "sleep 0.2"])
     assert called.count("look") == 50
+    functions = functions.replace("seconds=0", "seconds=6")
+    assert run("false") == (1, "why\n", ["look", "sleep 0.2", "look"])
     assert run("true") == (0, "", ["look"])
 
 
