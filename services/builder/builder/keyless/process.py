@@ -43,9 +43,17 @@ def _done(work: Work) -> Done:
 
 
 def _certificates(ca_file: Path) -> bytes:
-    """The certificates of the system, and those of *ca_file*: the library reads one file."""
-    system = ssl.get_default_verify_paths().cafile
-    return b"\n".join(path.read_bytes() for path in (Path(system) if system else None, ca_file) if path)
+    """The certificates of the system, and those of *ca_file*: the library reads one file.
+
+    Some systems have no file with all of theirs, but a directory.
+    Source: OpenSSL, X509_LOOKUP_hash_dir(3), https://docs.openssl.org/3.0/man3/X509_LOOKUP_hash_dir/
+    """
+    system = ssl.get_default_verify_paths()
+    if system.cafile:
+        files = [Path(system.cafile)]
+    else:
+        files = sorted(Path(system.capath).glob("????????.[0-9]")) if system.capath else []
+    return b"\n".join(path.read_bytes() for path in (*files, ca_file))
 
 
 if __name__ == "__main__":
