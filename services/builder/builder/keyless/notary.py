@@ -116,14 +116,17 @@ class KeylessNotary:
 
 
 async def _answer(work: Work, environment: Mapping[str, str], seconds: float) -> Done:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "builder.keyless.process",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env=environment,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "builder.keyless.process",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=environment,
+        )
+    except OSError as error:  # too many processes, or no memory: later there may be some
+        raise Unavailable(f"the process that signs cannot be started: {error.strerror}") from error
     try:
         async with asyncio.timeout(seconds):
             output = await _exchange(process, msgspec.json.encode(work))
