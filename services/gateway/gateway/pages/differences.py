@@ -1,6 +1,7 @@
 """What differs between a build and the one before it of the same name."""
 
 import asyncio
+import re
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
@@ -18,7 +19,7 @@ from swell.api.builds import BuildRecord
 from swell.errors import Unavailable
 from swell.store.attestations import Attestation
 from swell.store.builds import Builds
-from swell.store.records import Build
+from swell.store.records import Build, Submission
 
 MOST_BEFORE = 5
 """Builds before one of which the newest that succeeded is compared."""
@@ -29,6 +30,9 @@ MOST_LINES = 200
 MOST_SHOWN = 60
 """Lines of a difference in a page."""
 MOST_CACHED, SECONDS = 128, 10
+
+_PACKAGE = re.compile(r"""([ \t]*+-[ \t]*+["']?[\w.:-]++)[ \t=<>!~][\w.*=<>!~,|+ \t-]*+(["']?)[ \t]*+""", re.ASCII)
+"""A package with a version in a Conda file."""
 
 MayRead = Callable[[Build, Build], Awaitable[bool]]
 """Whether the viewer of the page of the first build may see the second one."""
@@ -124,6 +128,22 @@ class Differences:
             content = await self._logs.attestation(build_id, Attestation.PROVENANCE)
             return _materials(content) if content and len(content) <= MOST_LOCK else {}
         return {}
+
+
+def has_other_versions_only(former: Submission, shown: Submission) -> bool:
+    """Whether both install the same packages in the same way: versions, and the order of lines, may differ."""
+    files = former.environment, shown.environment
+    return all(files) and former.containerfile == shown.containerfile and len(set(map(_without_versions, files))) == 1
+
+
+def _without_versions(environment: str | None) -> tuple[str, ...]:
+    return tuple(sorted(_name_of(line) for line in (environment or "").splitlines()))
+
+
+def _name_of(line: str) -> str:
+    """*line* without the version, if it is a package."""
+    match = _PACKAGE.fullmatch(line)
+    return match[1] + match[2] if match else line
 
 
 def _recipe_of(build: Build) -> tuple[str, str]:

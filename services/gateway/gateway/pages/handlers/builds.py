@@ -19,7 +19,7 @@ from gateway.http.bodies import HttpRequest
 from gateway.http.caller import Callers
 from gateway.http.read_guard import reads
 from gateway.pages.builds import BuildPages
-from gateway.pages.differences import MayRead
+from gateway.pages.differences import MayRead, has_other_versions_only
 from gateway.pages.forms import read_form
 from gateway.pages.handlers.cookies import request_of
 from gateway.pages.rendering import MOST_TEXT, page
@@ -59,13 +59,16 @@ async def build_page(
 def _reader(request: HttpRequest, callers: Callers, read_access: ReadAccess) -> MayRead:
     """Who may see the build before one: those who may read its page.
 
-    Where an id is enough for that, this page would publish an id. So a container file, which may contain what its
-    author shows to nobody else, is for its client only; that of packages has other versions of the same packages.
+    Where an id is enough for that, this page would publish an id. So what its author may show to no other client (a
+    container file, commands, the address of a channel) is for its client only; other versions of the same packages
+    are for all viewers.
     """
 
     async def may_read(shown: Build, former: Build) -> bool:
-        is_alike = former.submission.container_id == shown.submission.container_id or former.submission.environment
-        if read_access.is_open and is_alike:
+        if read_access.is_open and (
+            former.submission.container_id == shown.submission.container_id
+            or has_other_versions_only(former.submission, shown.submission)
+        ):
             return True
         try:
             caller = await callers.identify(request.scope)
