@@ -78,7 +78,7 @@ async def fill(redis: Redis, nats: Nats, buckets: tuple[S3Objects, S3Objects], o
     identity = Identity(user=user, organisation=organisation)
     await RedisSessions(redis).add(f"session{at}", new_session(identity, NOW, timedelta(hours=1)))
     builds = RedisBuilds(redis)
-    submission = msgspec.structs.replace(recipe(at), organisation=organisation)
+    submission = msgspec.structs.replace(recipe(at), organisation=organisation, series=f"series{at}")
     build_id, _ = await builds.submit(submission)
     await builds.finish(build_id, OK)
     grant = Grant(

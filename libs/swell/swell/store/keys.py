@@ -126,6 +126,11 @@ local function scan_key(id, part) return '{SCAN}:' .. id .. ':' .. part end
 """The keys of scans for Lua scripts, which begin with this text."""
 
 
+def series(name: str) -> str:
+    """Return the key of the id of the newest build of a series."""
+    return f"{SERIES}:{name}"
+
+
 def build(build_id: str, part: str) -> str:
     """Return the key of one part of a build."""
     return f"{BUILD}:{build_id}:{part}"

@@ -45,6 +45,7 @@ class _Record(Struct, frozen=True):
     user: str = ""
     build_id: str | None = None
     target_image: str = ""
+    series: str = ""
 
 
 class _Session(Struct):
@@ -140,9 +141,10 @@ class StoredOrganisations:
             content = await self._redis.get(keys.build(build_id, keys.SUBMISSION))
             names = [keys.readers(build_id), *(keys.build(build_id, part) for part in _BUILD_PARTS)]
             if content:
-                latest = keys.latest_build(msgspec.json.decode(content, type=_Record).target_image)
-                if text(await self._redis.get(latest) or "") == build_id:
-                    names.append(latest)
+                record = msgspec.json.decode(content, type=_Record)
+                newest = [keys.latest_build(record.target_image), keys.series(record.series)]
+                ids = await self._redis.mget(newest)
+                names += [name for name, each in zip(newest, ids, strict=True) if text(each or "") == build_id]
             await self._redis.delete(*names)
 
     async def remove_scan(self, scan_id: str) -> None:
