@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +27,15 @@ class Number(str):
     __slots__ = ()
 
 
+@contextmanager
+def readable() -> Iterator[None]:
+    """Report an answer that the block cannot read or print as a `WaveError`: a member of another kind, or too large."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise WaveError("the answer of the server cannot be read") from error
+
+
 def read_json(body: bytes, endpoint: str) -> Fields:
     """The object in *body*.
 
@@ -43,12 +53,14 @@ def read_json(body: bytes, endpoint: str) -> Fields:
     return found
 
 
+@readable()
 def read_answer(found: Fields) -> Fields:
     """The known members of the answer to a request, sorted, without nulls."""
     readers: dict[str, Reader] = dict.fromkeys(_TEXTS, _text) | dict.fromkeys(_FLAGS, _flag) | {"expiration": _instant}
     return _read(found, readers)
 
 
+@readable()
 def read_status(found: Fields) -> Fields:
     """The known members of a status, without nulls; `duration` in seconds."""
     texts = ("id", "buildId", "mirrorId", "scanId", "reason", "detailsUri")
@@ -62,11 +74,13 @@ def read_status(found: Fields) -> Fields:
     return _read(found, readers)
 
 
+@readable()
 def to_json(fields: Mapping[str, Any]) -> str:
     """*fields* in one line, in the order of the alphabet."""
     return json.dumps(_plain(fields), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
+@readable()
 def to_yaml(fields: Mapping[str, Any]) -> str:
     """*fields* in blocks, in the order of the alphabet, with a line feed at the end."""
     import yaml  # noqa: PLC0415 - takes time to import
@@ -74,6 +88,7 @@ def to_yaml(fields: Mapping[str, Any]) -> str:
     return yaml.safe_dump(_plain(fields), default_flow_style=False, allow_unicode=True)
 
 
+@readable()
 def awaited_yaml(answer: Fields, status: Fields) -> Fields:
     """*answer* with the members of *status* that YAML has in addition."""
     more: Fields = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from swell_cli.wave.answers import Fields, instant
+from swell_cli.wave.answers import Fields, instant, readable
 from swell_cli.wave.options import WaveError
 
 _RUN = (
@@ -13,11 +13,12 @@ _RUN = (
 _LAYER = ("mediaType", "digest", "size", "annotations")
 
 
+@readable()
 def read_inspection(found: Fields) -> Fields:
     """The known members of a container, whose layers get the address of their blob, or of an index.
 
     Raises:
-        WaveError: there is neither.
+        WaveError: there is neither, or it has another form.
     """
     if container := found.get("container"):
         return {"container": _container(container)}
