@@ -301,3 +301,19 @@ async def test_who_has_no_stored_account_has_no_form(browser: Browser) -> None:
     await browser.sign_in(*OPS)
 
     assert b"has no account on this server" in (await browser.open("/view/account")).body
+
+
+async def test_an_ended_session_does_not_build_as_an_anonymous_client(harness: Harness, browser: Browser) -> None:
+    """Its user gets the form back, with the reason; pages can still be read, and the browser can sign out."""
+    await browser.sign_in(*GRACE)
+    await browser.open("/build")
+    await harness.sessions.end_all("grace")
+
+    refused = await browser.send("/build", recipe="FROM a:1")
+
+    assert refused.status == 401
+    assert "session of this browser has ended" in browser.page and "FROM a:1" in browser.page
+    assert (await browser.open("/build")).status == 200
+    assert (await browser.send("/auth/logout")).status == 303
+    await browser.open("/build")
+    assert (await browser.send("/build", recipe="FROM a:1")).status == 303

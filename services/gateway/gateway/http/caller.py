@@ -16,7 +16,7 @@ from gateway.domain.access.identity import Scope as Right
 from gateway.domain.access.session import Session
 from gateway.domain.platform import Login
 from gateway.http.middleware.origin import CrossSite, is_own_page
-from gateway.http.sessions import Sessions, check_csrf
+from gateway.http.sessions import SAFE_METHODS, Sessions, check_csrf
 from swell.errors import AccountRequired, Unauthorized
 from swell.net.addresses import Address, client_network, parse_address
 from swell.settings import SettingsInvalid
@@ -122,13 +122,19 @@ class Callers:
         return caller_of(await self._equip(identity) if self._equip else identity, address)
 
     async def _signed_in(self, scope: Scope, address: str) -> Session | None:
-        """The session of the browser that sends the request *scope*; an unknown one counts as a guess."""
+        """The session of the browser that sends the request *scope*; an unknown one counts as a guess.
+
+        Raises:
+            Unauthorized: it has ended, and the request changes something: it must not become an anonymous one.
+        """
         if self._sessions is None or (secret := self._sessions.secret_of(scope)) is None:
             return None
         if not self.guess_limiter.is_known(secret):
             self.guess_limiter.check(address)
         if (session := await self._sessions.get(secret)) is None:
             self.guess_limiter.count_miss(address, secret)
+            if scope.get("method") not in SAFE_METHODS:
+                raise Unauthorized("the session of this browser has ended: sign in again, or sign out to go on without")
             return None
         self.guess_limiter.remember(secret)
         check_csrf(scope, secret)
