@@ -57,6 +57,12 @@ def test_each_change_breaks_the_chain(place: int, change: str) -> None:
         list(verify(contents))
 
 
+def test_a_deeply_nested_message_breaks_the_chain() -> None:
+    """It is reported as any other message that is no batch."""
+    with pytest.raises(ChainBroken, match="cannot be read"):
+        list(verify([*chain(), b'{"x":' + b"[" * 100_000]))
+
+
 def test_names_are_replaced_in_both_places() -> None:
     """The user and the actor; a name without an entry stays."""
     event = AuditEvent(id="1", time=NOON, action=Action.KEY_ISSUED, user="ada", actor="ops", subject="ada")

@@ -49,8 +49,17 @@ def seal(last: bytes | None, events: Sequence[AuditEvent], now: datetime) -> byt
 
 def number_of(content: bytes) -> int | None:
     """The number of the batch with the bytes *content*; None if it is no batch."""
+    return batch.number if (batch := _batch(content)) else None
+
+
+def events_of(content: bytes) -> tuple[AuditEvent, ...]:
+    """The events in the batch with the bytes *content*; empty if it is no batch, which `verify` reports."""
+    return batch.events if (batch := _batch(content)) else ()
+
+
+def _batch(content: bytes) -> Batch | None:
     try:
-        return msgspec.json.decode(content, type=Batch).number
+        return msgspec.json.decode(content, type=Batch)
     except (msgspec.MsgspecError, RecursionError):
         return None
 
@@ -70,10 +79,8 @@ def verify(contents: Iterable[bytes]) -> Iterator[Checked]:
 def follow(last: Checked | None, content: bytes) -> Checked:
     """Return the batch with the bytes *content*, which must follow *last*; raises `ChainBroken`."""
     after = f"after batch {last.batch.number}" if last else "at the beginning"
-    try:
-        batch = msgspec.json.decode(content, type=Batch)
-    except msgspec.MsgspecError as error:
-        raise ChainBroken(f"the audit trail is broken {after}: a batch cannot be read") from error
+    if (batch := _batch(content)) is None:
+        raise ChainBroken(f"the audit trail is broken {after}: a batch cannot be read")
     if last and batch.number != last.batch.number + 1:
         raise ChainBroken(f"the audit trail is broken {after}: batch {batch.number} follows")
     if last and batch.previous != last.hash:

@@ -4,9 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-import msgspec
-
-from gateway.audit.chain import Batch
+from gateway.audit.chain import events_of
 from gateway.audit.events import AuditEvent, people_of, renamed
 from gateway.operate.pages import page_size
 from swell.api.operator import AuditPage, AuditRecord
@@ -50,7 +48,7 @@ class AuditTrail:
         events, following = list[AuditEvent](), None
         while number in numbers and len(events) < size:
             content = await self._stored.batch(number)
-            batch = msgspec.json.decode(content, type=Batch).events if content else ()
+            batch = events_of(content) if content else ()
             left = batch[:end]
             start = max(len(left) - (size - len(events)), 0)
             events += reversed(left[start:])

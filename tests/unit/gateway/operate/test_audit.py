@@ -62,6 +62,17 @@ async def test_expired_batches_are_left_out() -> None:
     assert (await trail.page("1.2", 10)).events == ()
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"{}", b'{"x":' + b"[" * 100_000], ids=["empty", "text", "{}", "nested"]
+)
+async def test_a_foreign_message_hides_no_events(content: bytes) -> None:
+    """A message that is no batch, which `python -m gateway.audit verify` reports."""
+    batches = Batches((2, 2, 2))
+    batches.sealed[1] = content
+
+    assert await listed(AuditTrail(batches), 3) == ["5", "4", "1", "0"]
+
+
 async def test_known_users_have_their_names() -> None:
     """A user that was removed stays a pseudonym."""
     page = await AuditTrail(Batches((2,))).page(None, None)
